@@ -1,0 +1,52 @@
+# make demo and make test each work alone on a fresh clone; what they need is make and Python 3.11 or newer with venv.
+# Every dependency comes as a wheel, so no compiler is required: torch asks for one only at run time, for `--compile`.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# PYTHON=/path/to/python3 overrides the search. Both are looked up only when .venv has to be made.
+CANDIDATES = $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+FOUND = $(shell for p in $(CANDIDATES); do "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
+HAS_VENV = $(shell "$(FOUND)" -c 'import venv, ensurepip' >/dev/null 2>&1 && echo yes)
+NO_PYTHON = no Python 3.11 or newer (tried: $(CANDIDATES)); install one, or name it: make PYTHON=/path/to/python3
+NO_VENV = $(FOUND) lacks venv or ensurepip; install them (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=/path/to/python3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## classify the example photos
+	@echo "==> classifying the photos in examples/photos"
+	$(BIN)/visiontk classify examples/photos --format table
+
+test: $(STAMP)  ## run the tests
+	@echo "==> running the tests"
+	OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(STAMP)  ## check style, format and types
+	@echo "==> checking style, format and types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## measure speed and memory, side by side with other tools
+	@echo "==> measuring speed and memory"
+	$(BIN)/python -m benchmarks.classify
+
+clean:  ## remove .venv, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench
+	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	$(if $(FOUND),,$(error $(NO_PYTHON)))
+	$(if $(HAS_VENV),,$(error $(NO_VENV)))
+	@echo "==> making $(VENV) with $(FOUND); the first time takes a few minutes"
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || "$(FOUND)" -m venv --clear $(VENV)
+	@echo "==> installing uv"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@echo "==> installing visiontk and its dependencies, byte-compiled"
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
+	@touch $@
