@@ -1,0 +1,1 @@
+"""Images and videos to pixels, and pictures of results: numpy, Pillow and PyAV, no models."""
