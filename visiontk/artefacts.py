@@ -1,0 +1,110 @@
+"""Files that a run makes beside its records: where they go, and writing them so that a stopped run leaves none half done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import ItemError, OutputError, UsageError
+from .records import Record
+
+DEFAULT_FOLDER = "visiontk-out"
+MAX_NAME = 200  # bytes
+FIELDS = ("stem", "name", "parent", "frame", "index", "kind")
+
+
+@dataclass
+class Naming:
+    """Names for artefacts from ``-o``: a folder, or a template with ``{stem} {name} {parent} {frame} {index} {kind}``.
+
+    Two items of one run that come to the same name get ``-2``, ``-3`` ...; a file that was there before the run is left alone unless
+    ``overwrite``.
+    """
+
+    out: str | None
+    overwrite: bool = False
+    _used: dict[Path, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            (self.out or "").format(**dict.fromkeys(FIELDS, "x"))
+        except (KeyError, ValueError, IndexError) as error:
+            fields = " ".join(f"{{{name}}}" for name in FIELDS)
+            raise UsageError(f"-o {self.out}: {error} is no field of a template; there are {fields}") from error
+
+    def path(self, record: Record, index: int, kind: str, suffix: str) -> Path:
+        """The artefact's path. ``kind`` is what it shows (``attention``), ``suffix`` its file type with the dot.
+
+        Raises:
+            ItemError: ``exists``, a file of that name is there and may not be replaced.
+        """
+        path = str(record.get("path", "item"))
+        about = Path("stdin" if path == "-" else path)
+        values = {"stem": _short(about.stem), "name": _short(about.name), "parent": about.parent.name, "kind": kind}
+        values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
+        if self.out and "{" in self.out:
+            ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
+            wanted = Path(self.out.format(**values).removesuffix(ending) + suffix)
+        else:
+            frame = f"-{record['frame']:06d}" if "frame" in record else ""
+            wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}-{kind}{suffix}"
+        chosen = self._unused(wanted)
+        if os.path.lexists(chosen) and not self.overwrite:
+            raise ItemError("exists", f"{chosen} exists; pass --overwrite, or choose another place with -o")
+        return chosen
+
+    def _unused(self, wanted: Path) -> Path:
+        path = wanted
+        while path in self._used:  # more than once only where another item is called like a numbered one
+            self._used[wanted] += 1
+            path = wanted.with_stem(f"{wanted.stem}-{self._used[wanted]}")
+        self._used[path] = 1
+        return path
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when it is whole. Parents are made.
+
+    Raises:
+        OutputError: the folder is read-only, the disk is full, and the like.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror or error}); make room or choose another place with -o") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+
+
+def write(path: Path, save: Callable[[BinaryIO], object]) -> None:
+    """Write one artefact with a function that takes the open file. Raises OutputError."""
+    with writing(path) as file:
+        save(file)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is added to it, as file systems take 255 bytes."""
+    while len(os.fsencode(name)) > MAX_NAME:
+        name = name[:-1]
+    return name
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

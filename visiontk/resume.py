@@ -1,0 +1,99 @@
+"""Going on with a run that was stopped: which items a file of records already holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ItemError, OutputError, UsageError
+from .records import Item, Record, decode, encode
+
+
+@dataclass
+class Held:
+    """What a file holds: how many lines per item, and the model that wrote them (None where no line names one)."""
+
+    counts: Counter[bytes] = field(default_factory=Counter)
+    model: str | None = None
+
+    def skip(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
+        """Leave out as many of each item as the file holds: an input that comes twice is answered twice, before and after a stop."""
+        left = self.counts.copy()
+        for item in items:
+            key = identity(item.record)
+            if left[key] > 0:
+                left[key] -= 1
+            else:
+                yield item
+
+
+def identity(record: Record) -> bytes:
+    """16 bytes that tell items apart: path and frame, the text of a line that is no record, or else the whole line."""
+    keys = ("path", "frame") if "path" in record else ("input",) if "input" in record else tuple(record)
+    about = {key: record[key] for key in keys if key in record}
+    return hashlib.blake2b(encode(about), digest_size=16).digest()
+
+
+def read_held(file: Path, stage: str) -> Held:
+    """Read what ``file`` holds of the stage named ``stage``, and cut off a torn last line, so that appending goes on at a line's start.
+
+    A file that does not exist holds nothing. Nothing is cut before every whole line has been read as a record of this stage, so a file that
+    was named by mistake is left as it is.
+
+    Raises:
+        UsageError: the file is not one that this stage wrote.
+        OutputError: the file cannot be read or repaired.
+    """
+    held = Held()
+    whole = 0
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe holds nothing, and a device like /dev/full would never end
+            return held
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    _check_torn(line, stage, file, first=not whole)
+                    break
+                _hold(held, line, stage, f"{file} line {number}")
+                whole += len(line)
+        if file.stat().st_size > whole:
+            os.truncate(file, whole)
+    except FileNotFoundError:
+        return held
+    except OSError as error:
+        raise OutputError(f"cannot resume from {file}: {error.strerror}; name a file that can be read and written") from error
+    return held
+
+
+def _hold(held: Held, line: bytes, stage: str, where: str) -> None:
+    try:
+        record = decode(line)
+    except ItemError as error:
+        raise UsageError(f"{where} is {error.message}; --resume takes the file of records that this command wrote") from error
+    value = record.get(stage)
+    if record.get("path", "-") != "-" or stage in record:  # others pass through the command as they are
+        if not isinstance(value, dict):
+            raise UsageError(f'{where} has no "{stage}"; --resume takes the file of records that this command wrote (see also --as)')
+        held.model = held.model or value.get("model")
+    # Failed lines count as held: trying them again would make two lines of one item.
+    held.counts[identity(record)] += 1
+
+
+def _check_torn(line: bytes, stage: str, file: Path, *, first: bool) -> None:
+    """Raise UsageError where the last line, which has no end and would be cut off, is not one that this stage was writing."""
+    where = f"{file}, in its last line,"
+    try:
+        record = decode(line)
+    except ItemError as error:
+        if b'{"'.startswith(line[:2]):
+            return
+        raise UsageError(f"{where} holds no record; --resume takes the file of records that this command wrote") from error
+    if first and stage not in record:
+        raise UsageError(f'{where} has no "{stage}"; --resume takes the file of records that this command wrote (see also --as)')
+    _hold(Held(), line, stage, where)

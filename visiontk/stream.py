@@ -1,0 +1,218 @@
+"""How items meet a model: decoded ahead on threads, gathered into batches, answered in order.
+
+Every result travels with its own item from the first step to the last, so no answer can end up under another item's name.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from .errors import DeviceError, ItemError, OutOfMemory
+from .records import Item
+
+T = TypeVar("T")  # what an item loads: an image
+P = TypeVar("P")  # what the model takes: a preprocessed array
+R = TypeVar("R")  # what the model gives
+
+# A batch that is waiting for input longer than this runs part-filled, so that a slow pipe gets its answers at once.
+PATIENCE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[R]):
+    """One item with its result or its error; neither, where the line passes through."""
+
+    item: Item[Any]
+    result: R | None = None
+    error: ItemError | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Stats:
+    """What a run came to; filled while it goes."""
+
+    items: int = 0
+    failed: int = 0
+    passed_through: int = 0
+    batch_size: int = 0
+    halved: bool = False
+    started: float = field(default_factory=time.perf_counter)
+
+    def count(self, outcome: Outcome[Any]) -> None:
+        self.items += 1
+        self.failed += outcome.error is not None
+        self.passed_through += outcome.item.load is None
+
+
+@dataclass
+class _Entry(Generic[P]):
+    item: Item[Any]
+    prepared: Future[P] | None
+
+
+class _End:
+    """Closes the queue; carries what stopped the feeder, if anything did."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def run(
+    items: Iterable[Item[T]],
+    prepare: Callable[[T], P],
+    predict: Callable[[Sequence[P]], Sequence[R | ItemError]],
+    *,
+    batch_size: int,
+    workers: int,
+    stats: Stats | None = None,
+) -> Iterator[Outcome[R]]:
+    """Send items through a model and yield their outcomes in the items' order.
+
+    ``items`` is drawn on a thread of its own and never further ahead than two batches, so memory stays flat however many there are.
+    ``prepare(item.load())`` runs on ``workers`` threads; ``predict`` runs here, one answer for each. An
+    `ItemError`, raised by the former or among the answers of the latter, fails its item alone; `OutOfMemory` halves the
+    batch for the rest of the run; any other exception ends the run.
+
+    Raises:
+        DeviceError: one item alone does not fit into the device's memory.
+    """
+    stats = stats if stats is not None else Stats()
+    stats.batch_size = batch_size
+    ahead: queue.Queue[_Entry[P] | _End] = queue.Queue(maxsize=2 * batch_size + workers)
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    feeder = threading.Thread(target=_feed, args=(items, prepare, ahead, pool, stop), name="feed", daemon=True)
+    feeder.start()
+    try:
+        for batch in _batches(ahead, stats):
+            for outcome in _answer(batch, predict, stats):
+                stats.count(outcome)
+                yield outcome
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _feed(
+    items: Iterable[Item[T]],
+    prepare: Callable[[T], P],
+    ahead: queue.Queue[_Entry[P] | _End],
+    pool: ThreadPoolExecutor,
+    stop: threading.Event,
+) -> None:
+    def work(load: Callable[[], T]) -> P:
+        return prepare(load())
+
+    end = _End()
+    try:
+        for item in items:
+            if stop.is_set():
+                return
+            future = None if item.load is None else pool.submit(work, item.load)
+            if not _put(ahead, _Entry(item, future), stop):
+                return
+    except BaseException as error:  # noqa: BLE001  it is raised again where the results are read
+        end = _End(error)
+    _put(ahead, end, stop)
+
+
+def _put(ahead: queue.Queue[_Entry[P] | _End], entry: _Entry[P] | _End, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            ahead.put(entry, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def _batches(ahead: queue.Queue[_Entry[P] | _End], stats: Stats) -> Iterator[list[_Entry[P]]]:
+    """Entries in order, whose preparation is done, in lists of up to the batch size."""
+    batch: list[_Entry[P]] = []
+    while True:
+        try:
+            entry = ahead.get(timeout=PATIENCE_S if batch else None)
+        except queue.Empty:
+            yield batch
+            batch = []
+            continue
+        if isinstance(entry, _End):
+            if batch:
+                yield batch
+            if entry.error is not None:
+                raise entry.error
+            return
+        if batch and not _is_done(entry, PATIENCE_S):
+            yield batch
+            batch = []
+        _is_done(entry, None)
+        batch.append(entry)
+        if len(batch) >= stats.batch_size:
+            yield batch
+            batch = []
+
+
+def _is_done(entry: _Entry[Any], timeout: float | None) -> bool:
+    if entry.prepared is None:
+        return True
+    try:
+        entry.prepared.exception(timeout)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _answer(batch: list[_Entry[P]], predict: Callable[[Sequence[P]], Sequence[R | ItemError]], stats: Stats) -> Iterator[Outcome[R]]:
+    """The outcomes of one batch. Failed entries keep their place among the others."""
+    errors: dict[int, ItemError] = {}
+    ready: list[P] = []
+    for position, entry in enumerate(batch):
+        if entry.prepared is None:
+            continue
+        error = entry.prepared.exception()
+        if isinstance(error, ItemError):
+            errors[position] = error
+        elif error is not None:
+            raise error
+        else:
+            ready.append(entry.prepared.result())
+    answers = iter(_predict_backing_off(ready, predict, stats))
+    for position, entry in enumerate(batch):
+        if entry.prepared is None:
+            yield Outcome(entry.item)
+        elif position in errors:
+            yield Outcome(entry.item, error=errors[position])
+        else:
+            result, seconds = next(answers)
+            if isinstance(result, ItemError):
+                yield Outcome(entry.item, error=result)
+            else:
+                yield Outcome(entry.item, result=result, seconds=seconds)
+
+
+def _predict_backing_off(
+    ready: list[P], predict: Callable[[Sequence[P]], Sequence[R | ItemError]], stats: Stats
+) -> list[tuple[R | ItemError, float]]:
+    answers: list[tuple[R | ItemError, float]] = []
+    while len(answers) < len(ready):
+        chunk = ready[len(answers) : len(answers) + stats.batch_size]
+        begun = time.perf_counter()
+        try:
+            results = predict(chunk)
+        except OutOfMemory as error:
+            if len(chunk) == 1:
+                raise DeviceError(f"one item alone does not fit into memory ({error}); choose a smaller model or --device cpu") from error
+            stats.batch_size, stats.halved = (len(chunk) + 1) // 2, True
+            continue
+        if len(results) != len(chunk):
+            raise AssertionError(f"the model gave {len(results)} results for {len(chunk)} items")
+        share = (time.perf_counter() - begun) / len(chunk)
+        answers += [(result, share) for result in results]
+    return answers
