@@ -1,0 +1,60 @@
+"""How classifications look: rows of CSV, and small tables on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from visiontk.records import Record
+
+from .console import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+COLUMNS = ["path", "frame", "time", "rank", "label", "index", "score", "error"]
+BAR = 24
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def rows(key: str, record: Record) -> list[list[object]]:
+    """One row per label; one row with the error for an item that failed."""
+    about = [record.get("path", record.get("input", "")), record.get("frame", ""), record.get("time", "")]
+    value = record.get(key, {})
+    if "error" in value:
+        return [[*about, "", "", "", "", value["error"]["message"]]]
+    return [[*about, rank, label["label"], label["index"], label["score"], ""] for rank, label in enumerate(value.get("labels", []), 1)]
+
+
+def view(key: str, record: Record) -> RenderableType:
+    """The item's name, then a line per label with its score as a bar."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    name = printable(str(record.get("path", record.get("input", "?"))))
+    moment = f"  frame {record['frame']}" if "frame" in record else ""
+    moment += f"  {record['time']:.2f} s" if "time" in record else ""
+    heading = Text.assemble((name, "bold"), (moment, "dim"))
+    value = record.get(key, {})
+    if "error" in value:
+        return Group(heading, Text("  " + printable(value["error"]["message"]), style="red"), Text())
+    table = Table.grid(padding=(0, 1))
+    for label in value.get("labels", []):
+        table.add_row("", f"{label['score']:6.1%}", _bar(label["score"]), Text(printable(label["label"])))
+    if not value.get("labels"):
+        table.add_row("", Text("no label reaches the threshold" if key in record else "passed through", style="dim"))
+    if "attention" in value:
+        table.add_row("", "", "", Text(f"→ {value['attention']['picture']}", style="cyan"))
+    return Group(heading, table, Text())
+
+
+def _bar(score: float) -> RenderableType:
+    from rich.text import Text
+
+    full = round(score * BAR * 8)
+    return Text(("█" * (full // 8) + " ▏▎▍▌▋▊▉"[full % 8].strip()).ljust(BAR), style="green")

@@ -1,0 +1,157 @@
+"""`visiontk inspect`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visiontk import settings
+from visiontk.artefacts import Naming, write
+from visiontk.errors import ItemError, UsageError
+from visiontk.records import Item, Record
+
+from . import options, running
+from .console import say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from visiontk.adapters.classify import Classifier
+
+
+class Part(StrEnum):
+    filters = "filters"
+    position = "position"
+    distance = "distance"
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalog name, timm name, hub id or local path.", show_default=False)],
+    inputs: options.Inputs = None,
+    figure: Annotated[
+        list[Part] | None, typer.Option("--figure", help="Only this figure; repeatable. Default: all that the model has.")
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", metavar="N", min=1, help="Images that the attention distance is averaged over, at most.")
+    ] = 32,
+    arch: Annotated[
+        str | None, typer.Option("--arch", metavar="NAME", help="timm architecture of a weights file without config.json.")
+    ] = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> int:
+    """Draw what a vision transformer has learned: the ViT paper's Figure 7, as pictures and as arrays.
+
+    filters: principal components of the patch-embedding filters. position: similarity of the position embeddings.
+    distance: mean attention distance of each head by depth, over the images that are given.
+
+    \b
+    visiontk inspect vit-base photos/                     all three, into visiontk-out/
+    visiontk inspect vit-base --figure filters -o figures/
+    visiontk inspect ./my-model photos/ | jq .inspect
+    """
+    naming = Naming(out, overwrite)
+    in_force = settings.read()
+    runtime = options.runtime(in_force, device, dtype, threads=threads)
+
+    from visiontk.adapters.classify import load
+    from visiontk.adapters.vit_figures import available_figures
+
+    classifier = load(model, runtime, architecture=arch)
+    reasons = available_figures(classifier.model)
+    if not inputs:
+        reasons["distance"] = reasons["distance"] or "the attention distance is measured on images; name some after the model"
+    for part in figure or []:
+        if reason := reasons[part.value]:
+            raise UsageError(reason)
+    parts = figure or [part for part in Part if reasons[part.value] is None]
+    if not parts:
+        raise UsageError(f"{classifier.name} has none of the figures; {reasons['filters']}")
+    for part in Part:
+        if not figure and not quiet and part not in parts:
+            say(f"left out {part.value}: {reasons[part.value]}", "warning")
+
+    stem: Record = {"path": Path(classifier.name).name}
+    # All names first: nothing is drawn when one of the files exists already.
+    paths = {part: [_free(naming, stem, part, suffix) for suffix in (".png", ".npy")] for part in parts}
+    result: Record = {}
+    for part in parts:
+        drawing, array = _draw(part, classifier, inputs or [], images)
+        picture, numbers = paths[part]
+        _save(drawing, array, picture, numbers)
+        result[part.value] = {"picture": str(picture), "array": str(numbers)}
+    if sys.stdout.isatty():
+        for name, files in result.items():
+            sys.stdout.write(f"{name:<10} {files['picture']}  {files['array']}\n")
+    else:
+        sys.stdout.write(json.dumps({"model": classifier.name, "revision": classifier.revision, "inspect": result}) + "\n")
+    return 0
+
+
+def _draw(part: Part, classifier: Classifier, inputs: list[str], images: int) -> tuple[Figure, Tensor]:
+    from visiontk.adapters import vit_figures, vit_plots
+
+    if part is Part.filters:
+        components = vit_figures.patch_filter_components(classifier.model)
+        return vit_plots.plot_filters(components, classifier.name), components.images
+    if part is Part.position:
+        similarity = vit_figures.position_similarity(classifier.model)
+        return vit_plots.plot_position_similarity(similarity, classifier.name), similarity
+    distances, uniform = _distances(classifier, inputs, images)
+    return vit_plots.plot_attention_distance(distances, classifier.name, uniform=uniform), distances
+
+
+def _distances(classifier: Classifier, inputs: list[str], images: int) -> tuple[Tensor, float]:
+    """Mean attention distance over the first images that can be read: (layers, heads) in pixels, and that of uniform attention."""
+    import torch
+
+    from visiontk import sources
+    from visiontk.adapters import attention, vit_figures
+
+    names, pipe = running.inputs_or_pipe(inputs)
+    total: list[Tensor] = []
+    for image in islice(_readable(sources.from_arguments(names, pipe, sources.Reading(classifier.min_side))), images):
+        pixels = classifier.normalise([classifier.prepare(image)])
+        grid = attention.patch_grid(classifier.model, pixels.shape[2], pixels.shape[3])
+        stride = attention.patch_stride(classifier.model)
+        total.append(vit_figures.mean_attention_distance(attention.attention_maps(classifier.model, pixels), grid, stride))
+    if not total:
+        raise UsageError("none of the inputs is an image that can be read; name some")
+    return torch.stack(total).mean(0), vit_figures.uniform_attention_distance(grid, stride)
+
+
+def _readable(items: Iterable[Item[Image]]) -> Iterable[Image]:
+    for item in items:
+        try:
+            if item.load is not None:
+                yield item.load()
+        except ItemError as error:
+            say(f"{item.where}: {error.message}", "warning")
+
+
+def _free(naming: Naming, stem: Record, part: Part, suffix: str) -> Path:
+    try:
+        return naming.path(stem, 0, part.value, suffix)
+    except ItemError as error:
+        raise UsageError(error.message) from error
+
+
+def _save(drawing: Figure, array: Tensor, picture: Path, numbers: Path) -> None:
+    import numpy as np
+
+    write(picture, lambda file: drawing.savefig(file, format="png"))
+    write(numbers, lambda file: np.save(file, array.cpu().numpy()))

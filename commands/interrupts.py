@@ -1,0 +1,40 @@
+"""Ctrl-C at a moment that leaves whole lines behind."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_held = False
+_pending = False
+
+
+def install() -> None:
+    """Let SIGINT raise KeyboardInterrupt, but not in the middle of a line that is `held`."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Put Ctrl-C off until this block is done."""
+    global _held, _pending
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+    if _pending:
+        _pending = False
+        raise KeyboardInterrupt
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    global _pending
+    if _held and not _pending:
+        _pending = True
+        return
+    raise KeyboardInterrupt

@@ -1,0 +1,147 @@
+"""`visiontk models`: what is in the catalog, what of it is on this disk, and fetching and removing it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from visiontk import catalog, settings
+from visiontk.errors import ModelUnavailable, UsageError
+
+from .console import say
+from .options import complete_classifiers
+
+if TYPE_CHECKING:
+    from visiontk.catalog import Entry
+
+models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, fetch and remove models.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name or hub id.", autocompletion=complete_classifiers)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names or hub ids.", autocompletion=complete_classifiers)]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
+
+
+@models.command("list")
+def list_(
+    task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only the models of this task.")] = None, as_json: Json = False
+) -> None:
+    """List the catalog: size, licence, whether it is on this disk, published figure.
+
+    \b
+    visiontk models list
+    visiontk models list --json | jq -r 'select(.cached) | .name'
+    """
+    if task is not None and task not in settings.TASKS:
+        raise UsageError(f"there is no task {task!r}; use {', '.join(settings.TASKS)}")
+    chosen = [entry for entry in catalog.entries() if task in (None, entry.task)]
+    if as_json or not sys.stdout.isatty():
+        for entry in chosen:
+            sys.stdout.write(json.dumps(_describe(entry)) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "task", "parameters", "download", "licence", "on disk", "published figure", box=None, header_style="bold")
+    for entry in chosen:
+        size = "-" if entry.bundled else f"{entry.memory} MB"
+        table.add_row(entry.name, entry.task, f"{entry.parameters / 1e6:.1f} M", size, entry.licence, _where(entry), entry.figure)
+    Console().print(table)
+
+
+@models.command()
+def show(name: Name) -> None:
+    """Show one model as JSON: id, licence, figure and its source, where it is cached.
+
+    \b
+    visiontk models show vit-base
+    visiontk models show vit-base | jq -r .licence
+    """
+    entry = catalog.find(name)
+    described = _describe(entry) if entry else _describe_cached(name)
+    sys.stdout.write(json.dumps(described, indent=2) + "\n")
+
+
+@models.command()
+def pull(names: Names) -> None:
+    """Fetch models into the cache, so that they run without a network; cached ones are brought up to date.
+
+    \b
+    visiontk models pull vit-base vit-small
+    visiontk models pull timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k
+    """
+    from visiontk import hub
+
+    for name in names:
+        entry = catalog.find(name)
+        if entry is not None and entry.bundled:
+            say(f"{name} comes with the package")
+            continue
+        fetched = hub.download(entry.id if entry else _repo(name))
+        say(f"{name} is in {fetched.folder}")
+
+
+@models.command()
+def rm(names: Names) -> None:
+    """Remove models from the cache.
+
+    \b
+    visiontk models rm vit-large
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    for name in names:
+        entry = catalog.find(name)
+        if entry is not None and entry.bundled:
+            raise UsageError(f"{name} comes with the package and stays; only cached models can be removed")
+        repo = entry.id if entry else _repo(name)
+        try:
+            cache = scan_cache_dir()
+        except CacheNotFound:
+            cache = None
+        repos = [cached for cached in cache.repos if cached.repo_id == repo] if cache else []
+        revisions = [revision.commit_hash for cached in repos for revision in cached.revisions]
+        if not revisions or cache is None:
+            raise ModelUnavailable(f"{name} is not in the cache; `visiontk models list` says what is")
+        strategy = cache.delete_revisions(*revisions)
+        strategy.execute()
+        say(f"{name} is removed, {strategy.expected_freed_size_str} are free again")
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    from visiontk import hub
+
+    cached = None if entry.bundled else hub.cached(entry.id)
+    described: dict[str, Any] = {"name": entry.name, "task": entry.task, "id": entry.id, "licence": entry.licence}
+    described |= {"parameters": entry.parameters, "memory_mb": entry.memory, "figure": entry.figure, "source": entry.source}
+    described["recommended"] = entry.recommended
+    described |= {"bundled": entry.bundled is not None, "cached": cached is not None}
+    if cached:
+        described |= {"folder": str(cached.folder), "revision": cached.revision}
+    elif entry.bundled:
+        described["folder"] = str(catalog.locate_entry(entry).folder)
+    return described
+
+
+def _describe_cached(name: str) -> dict[str, Any]:
+    from visiontk import hub
+
+    cached = hub.cached(_repo(name))
+    if cached is None:
+        raise ModelUnavailable(f"{name} is not in the catalog and not in the cache; fetch it with `visiontk models pull {name}`")
+    return {"name": name, "cached": True, "folder": str(cached.folder), "revision": cached.revision, "bytes": cached.weights.stat().st_size}
+
+
+def _where(entry: Entry) -> str:
+    described = _describe(entry)
+    return "bundled" if described["bundled"] else "cached" if described["cached"] else "no"
+
+
+def _repo(name: str) -> str:
+    """A hub id as it stands. Raises for words that can be none."""
+    repo = name.removeprefix("hf-hub:")
+    if "/" not in repo:
+        raise catalog.unknown(name, "classify")
+    return repo

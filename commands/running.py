@@ -1,0 +1,114 @@
+"""What every command that answers items does: read inputs, write a line for each, resume, stop well."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from visiontk import resume as resuming
+from visiontk.errors import ItemError, UsageError
+from visiontk.records import Item, Record, error_value
+from visiontk.stream import Outcome, Stats
+
+from .console import Report, say
+from .writers import Writer
+
+R = TypeVar("R")
+
+
+def inputs_or_pipe(inputs: list[str] | None) -> tuple[list[str], io.RawIOBase | None]:
+    """The inputs, and the pipe where one of them is ``-``; no inputs mean the pipe.
+
+    Raises:
+        UsageError: there is nothing to read.
+    """
+    names = list(inputs or ["-"])
+    if "-" not in names:
+        return names, None
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError as error:
+        raise UsageError("there is no input; name images, folders or videos") from error
+    if os.isatty(0) or (not inputs and stat.S_ISDIR(mode)):
+        raise UsageError("there is no input; name images, folders or videos, or send paths through a pipe")
+    # Unbuffered: a line is read as soon as it is there, and a thread that waits here does not hold up the exit.
+    return names, io.FileIO(0, closefd=False)
+
+
+def own_key(items: Iterable[Item[Any]], stage: str) -> Iterator[Item[Any]]:
+    """Items whose lines have room for this stage's key. An error under it is replaced; results are not.
+
+    Raises:
+        UsageError: a line holds results of that name already.
+    """
+    for item in items:
+        value = item.record.get(stage)
+        if item.load is not None and value is not None and not (isinstance(value, dict) and "error" in value):
+            raise UsageError(f'the input lines hold "{stage}" already, and it would be lost; name this stage otherwise with --as')
+        yield item
+
+
+def held_lines(file: Path | None, stage: str) -> resuming.Held:
+    """What ``--resume FILE`` holds; nothing without it."""
+    return resuming.read_held(file, stage) if file else resuming.Held()
+
+
+def same_model(held: resuming.Held, model: str, file: Path | None) -> None:
+    """Raise UsageError where ``--resume`` would put two models' answers into one file."""
+    if held.model is not None and held.model != model:
+        raise UsageError(f"{file} was written by {held.model} and this run uses {model}; pass --model {held.model}, or name a new file")
+
+
+def drive(
+    outcomes: Iterator[Outcome[R]],
+    stage: str,
+    value: Callable[[Outcome[R], int], Record],
+    writer: Writer,
+    report: Report,
+    stats: Stats,
+    resume: Path | None,
+) -> int:
+    """Write one line per outcome and return the exit code: 0, or 3 where items failed.
+
+    ``value(outcome, index)`` makes what stands under the stage's key; an `ItemError` that it raises fails the item.
+    """
+    with report:
+        try:
+            for index, outcome in enumerate(outcomes):
+                line, error = _line(outcome, stage, value, index)
+                stats.failed += error is not outcome.error
+                writer.write(line)
+                report.advance(replace(outcome, error=error), stats)
+        except KeyboardInterrupt:
+            file = resume or "FILE.jsonl"
+            hint = "" if resume else ", where FILE.jsonl holds the lines that were written"
+            report.__exit__()
+            say(f"interrupted after {stats.items} items; go on with the same command and --resume {file}{hint}")
+            raise
+        finally:
+            outcomes.close()  # type: ignore[attr-defined]
+    report.summary(stats)
+    return 3 if stats.failed else 0
+
+
+def _line(outcome: Outcome[R], stage: str, value: Callable[[Outcome[R], int], Record], index: int) -> tuple[Record, ItemError | None]:
+    """The line of one item, and why it failed if it did: in the model, or after it in ``value``."""
+    record, error = outcome.item.record, outcome.error
+    if outcome.item.load is None:
+        return record, None
+    if error is None:
+        try:
+            return {**record, stage: value(outcome, index)}, None
+        except ItemError as late:
+            error = late
+    return {**record, stage: error_value(error)}, error
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
