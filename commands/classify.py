@@ -112,7 +112,9 @@ def classify(
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> int:
-    """Label images and video frames with a vision transformer or any other timm model.
+    """Label images and video frames.
+
+    The model is a vision transformer, or any other that timm knows; it decides the preprocessing.
 
     \b
     visiontk classify cat.jpg                                    a table on a terminal, JSON lines in a pipe

@@ -17,9 +17,9 @@ PACKAGES = ("visiontk", "torch", "torchvision", "timm", "huggingface_hub", "safe
 
 
 def doctor() -> int:
-    """Say what is installed, what the machine has, which settings are in force and from where, and what would run by default.
+    """Say what is installed and what would run.
 
-    The exit code is 0 when everything that is asked for can be had, and 1 when something is amiss.
+    Versions, devices, memory, settings and where each comes from, models on this disk, and what runs by default. The exit code is 0 when everything that is asked for can be had, and 1 when something is amiss.
 
     \b
     visiontk doctor

@@ -54,8 +54,9 @@ def inspect(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> int:
-    """Draw what a vision transformer has learned: the ViT paper's Figure 7, as pictures and as arrays.
+    """Draw what a vision transformer has learned.
 
+    The ViT paper's Figure 7, as pictures and as arrays.
     filters: principal components of the patch-embedding filters. position: similarity of the position embeddings.
     distance: mean attention distance of each head by depth, over the images that are given.
 

@@ -9,7 +9,7 @@ from visiontk import records
 
 
 def schema() -> None:
-    """Print the JSON Schema of the records that flow between commands.
+    """Print the JSON Schema of the records.
 
     \b
     visiontk schema > record.schema.json

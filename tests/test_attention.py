@@ -31,7 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def small(name: str, **changes: Any) -> Any:  # noqa: ANN401
+def small(name: str, **changes: Any) -> Any:
     """A shallow model with random weights, large enough that its attention is far from uniform."""
     torch.manual_seed(0)
     model = timm.create_model(name, **{"depth": 3, "num_classes": 10, **SMALL.get(name, {"img_size": 64}), **changes})
@@ -119,7 +119,7 @@ def test_maps_are_the_softmax_of_what_the_fused_path_is_given(name: str, monkeyp
     fused = nn.functional.scaled_dot_product_attention
     wanted: list[Array] = []
 
-    def listen(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **rest: Any) -> Tensor:  # noqa: ANN401
+    def listen(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **rest: Any) -> Tensor:
         bias = 0 if attn_mask is None else attn_mask.detach().double().numpy()
         if k.shape[2] == q.shape[2]:  # not SigLIP's pooling head, which has one query
             scores = q.detach().double().numpy() @ k.detach().double().numpy().swapaxes(2, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_compiled_batches_are_padded_to_one_shape_and_answers_stay_the_same(tmp_
     make(tmp_path)
     shapes: list[int] = []
 
-    def compile_eagerly(function):  # type: ignore[no-untyped-def]
+    def compile_eagerly(function: Callable[[Tensor], object]) -> Callable[[Tensor], object]:
         def compiled(batch: Tensor) -> object:
             shapes.append(len(batch))
             return function(batch)

@@ -16,7 +16,7 @@ from visiontk.adapters.attention import attention_maps, patch_grid, patch_stride
 from visiontk.errors import UsageError
 
 
-def small(name: str, **changes: Any) -> Any:  # noqa: ANN401
+def small(name: str, **changes: Any) -> Any:
     torch.manual_seed(0)
     return timm.create_model(name, **{"img_size": 64, "depth": 2, "num_classes": 10, **changes}).eval()
 

@@ -1,0 +1,78 @@
+"""The documents tell the truth: their commands run, their help is the program's, their figures have a source."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_commands_page_is_the_programs_own_help() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "make_command_docs.py"))
+    assert (ROOT / "docs" / "commands.md").read_text("utf-8") == script["render"](), "run: python scripts/make_command_docs.py"
+
+
+def test_every_command_of_the_readme_exists_with_its_options(run: Run) -> None:
+    lines = [line.split("#")[0] for line in README.splitlines() if line.startswith("    ")]
+    calls = [part.split("visiontk ", 1)[1] for line in lines for part in line.split(" | ") if re.match(r"\s*visiontk ", part)]
+    assert len(calls) >= 6
+    for words in map(shlex.split, calls):
+        shown = run(words[0], "--help").stdout.decode()
+        for option in (word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), f"{option} of: visiontk {' '.join(words)}"
+
+
+def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    code = re.search(r"## Python\n\n((?:    .*\n|\n)+)", README)
+    assert code is not None
+    lines = [line[4:] for line in code[1].splitlines()]
+    exec("\n".join(lines), {})
+    promised = next(line for line in lines if line.startswith("# Label"))
+    assert capsys.readouterr().out.strip()[:60] == promised[2:62]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the examples are written with jq, which is not installed")
+def test_the_example_scripts_run(tmp_path: Path) -> None:
+    bin_folder = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "VISIONTK_MODEL_CLASSIFY": "efficientnet-lite0"}
+
+    def shell(script: str, *arguments: str) -> list[list[str]]:
+        command = [str(ROOT / "examples" / script), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    labels = {Path(path).name: label for path, label, _ in shell("classify-to-tsv.sh")}
+    assert labels == {
+        "camera.png": "tripod",
+        "chelsea.png": "tiger cat",
+        "coffee.jpg": "espresso",
+        "helmet.jpg": "football helmet",
+        "rocket.jpg": "missile",
+    }
+    assert [line[3] for line in shell("compare-models.sh")] == ["true"] * 5
+    assert [moment for moment, _ in shell("video-timeline.sh")] == ["0 s", "1 s", "2 s"]
+    shell("sort-into-folders.sh", str(ROOT / "examples" / "photos"), "sorted")
+    assert sorted(str(path.relative_to(tmp_path / "sorted")) for path in (tmp_path / "sorted").rglob("*.*")) == [
+        "espresso/coffee.jpg",
+        "football helmet/helmet.jpg",
+        "tiger cat/chelsea.png",
+        "tripod/camera.png",
+    ]
+
+
+def test_the_documents_name_only_files_that_are_there() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
+            assert (document.parent / link).exists(), f"{document.name} points at {link}"
