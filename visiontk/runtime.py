@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ class Runtime:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
+        if self.compile:
+            # It warns that the CUDA toolkit has no GPU to build for, which is no news on a CPU.
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         device = _device(self.device)
         name = self.dtype if self.dtype != "auto" else "bf16" if multiplies_bf16_fast(device) else "fp32"
         return Started(device, getattr(torch, DTYPES[name]), self.compile, self.batch_size)
