@@ -1,0 +1,64 @@
+"""What a person sees on a terminal: tables unasked, progress with speed and time left, no escape codes where they are unwanted."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import TinyModel
+
+VISIONTK = str(Path(sys.executable).parent / "visiontk")
+
+
+def on_terminal(*arguments: str, **environment: str) -> str:
+    """All that one run draws on a terminal of 100 columns, stdout and stderr together."""
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [VISIONTK, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env={**os.environ, "COLUMNS": "100", **environment}
+    )
+    os.close(terminal)
+    drawn = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # how Linux says that nobody holds the terminal any more
+            break
+        if not part:
+            break
+        drawn += part
+    os.close(master)
+    assert process.wait() in (0, 3)
+    return drawn.decode()
+
+
+def test_a_table_for_each_image_and_progress_with_speed_and_time_left(tiny_model: TinyModel, photos: Path) -> None:
+    drawn = on_terminal("classify", str(photos), str(photos / "gone.jpg"), "-m", str(tiny_model.folder), TERM="xterm-256color")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r", "\n")
+    for name in ("camera.png", "chelsea.png", "coffee.jpg", "helmet.jpg", "rocket.jpg"):
+        assert name in plain
+    assert re.search(r"\d\.\d% [█▏▎▍▌▋▊▉ ]+ +thing \d", plain)
+    assert re.search(r"\d+/6", plain), "counted beforehand"
+    assert re.search(r"[\d.]+ images/s", plain)
+    assert re.search(r"\d:\d\d:\d\d", plain), "time left"
+    assert "there is no such file" in plain
+    assert re.search(r"visiontk: 6 images in [\d.]+ s, [\d.]+ a second", plain)
+    assert "visiontk: warning: 1 of 6 images failed; their lines say why" in plain
+
+
+def test_no_colour_is_honoured(tiny_model: TinyModel, photos: Path) -> None:
+    drawn = on_terminal("classify", str(photos / "coffee.jpg"), "-q", "-m", str(tiny_model.folder), NO_COLOR="1", TERM="xterm-256color")
+    assert "coffee.jpg" in drawn
+    assert not re.search(r"\x1b\[(3|4|9)\d", drawn)
+
+
+def test_without_input_a_terminal_gets_an_error_and_not_a_wait() -> None:
+    master, terminal = pty.openpty()
+    done = subprocess.run([VISIONTK, "classify"], stdin=terminal, capture_output=True, text=True, timeout=60)
+    os.close(master)
+    os.close(terminal)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "visiontk: error: there is no input; name images, folders or videos, or send paths through a pipe\n"
