@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -61,7 +62,7 @@ class TinyModel:
     labels: list[str]
     _made: list[Any] = field(default_factory=list, repr=False)
 
-    def network(self) -> tuple[Any, Callable[[Any], Any]]:
+    def network(self) -> tuple[Any, Any]:
         """The network as timm reads it from the folder, and timm's own evaluation transform for it."""
         import timm
         from timm.data import create_transform, resolve_data_config
@@ -113,11 +114,24 @@ def run(main: Callable[[list[str]], int], tmp_path_factory: pytest.TempPathFacto
 
     def call(*arguments: str | os.PathLike[str], stdin: bytes | None = None, stdout: Path | None = None) -> Result:
         out, err = stdout or folder / "stdout", folder / "stderr"
-        with _redirected(stdin, out, err):
+        with _redirected(stdin, out, err), _one_thread():
             code = main([os.fspath(argument) for argument in arguments])
         return Result(code, b"" if stdout else out.read_bytes(), err.read_text("utf-8", "surrogateescape"))
 
     return call
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On a busy machine two threads that wait for each other take ten times as long over a tiny model."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _redirected:
@@ -134,9 +148,9 @@ class _redirected:
         for descriptor, source in enumerate([_source(self._stdin), os.open(self._out, create), os.open(self._err, create)]):
             os.dup2(source, descriptor)
             os.close(source)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: PTH123, SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+        sys.stdin = open(0, encoding="utf-8", closefd=False)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
     def __exit__(self, *_: object) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -194,7 +208,7 @@ def _save_tiny(folder: Path, architecture: str, **arguments: Any) -> TinyModel:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     labels = [f"thing {index}" for index in range(CLASSES)]
-    save_for_hf(model.eval(), folder, model_config={"label_names": labels}, model_args=arguments, safe_serialization=True)
+    save_for_hf(model.eval(), str(folder), model_config={"label_names": labels}, model_args=arguments, safe_serialization=True)
     return TinyModel(folder, labels)
 
 

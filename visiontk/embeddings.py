@@ -58,17 +58,23 @@ class EmbeddingFile:
             self._features.write(features.astype("<f4").tobytes())
             self._about.write(json.dumps([path.decode("latin-1"), record.get("frame", -1)]).encode() + b"\n")
         except OSError as error:
-            raise OutputError(f"cannot write {self.path} ({error.strerror}); make room or choose another place with -o") from error
+            raise self._unwritable(error) from error
         self._width, self._longest = len(features), max(self._longest, len(path))
         self.rows += 1
         return {"file": str(self.path), "row": self.rows - 1}
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._features, self._about:
-            if self.rows:
-                self._features.seek(0)
-                with writing(self.path) as file:
-                    (self._write_npz if self.path.suffix == ".npz" else self._write_safetensors)(file)
+        try:
+            with self._features, self._about:
+                if self.rows:
+                    self._features.seek(0)
+                    with writing(self.path) as file:
+                        (self._write_npz if self.path.suffix == ".npz" else self._write_safetensors)(file)
+        except OSError as full:  # from the spools, which are written only here where the rows are few
+            raise self._unwritable(full) from full
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self.path} ({error.strerror}); make room or choose another place with -o")
 
     def _write_npz(self, file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:

@@ -1,0 +1,190 @@
+"""A run that is stopped, at any byte and in any way, goes on to the lines of a run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.conftest import Record, Run, TinyModel
+
+LINES = 2000
+
+
+def start(model: TinyModel, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    program = str(Path(sys.executable).with_name("visiontk"))
+    command = [program, "classify", "-m", str(model.folder), "--dtype", "fp32", *arguments]
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
+
+
+def solid(name: str, colour: tuple[int, int, int]) -> str:
+    Image.new("RGB", (40, 30), colour).save(name)
+    return name
+
+
+def read(file: Path) -> list[Record]:
+    data = file.read_bytes()
+    assert data == b"" or data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def same(ours: list[Record], wanted: list[Record]) -> None:
+    """The same lines as a set, scores within what another batch may change, but for the time that each took."""
+
+    def about(record: Record) -> tuple[Any, ...]:
+        value = record["classify"]
+        if "error" in value:
+            return record["path"], value["error"]["kind"]
+        return record["path"], record.get("frame"), value["model"], value["revision"]
+
+    assert Counter(map(about, ours)) == Counter(map(about, wanted))
+    by_item = {about(record): record for record in wanted}
+    for record in ours:
+        other = by_item[about(record)]["classify"]
+        found = {label["index"]: label["score"] for label in record["classify"].get("labels", [])}
+        assert found == pytest.approx({label["index"]: label["score"] for label in other.get("labels", [])}, abs=1e-4)
+
+
+def wait_for(file: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists() or file.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_kill_and_interrupt_in_the_middle_of_two_thousand(classify: Run, tiny_model: TinyModel, tmp_path: Path) -> None:
+    for number in range(7):
+        solid(f"{number}.png", (number * 36, 255 - number * 30, number * 11))
+    Path("6.png").write_bytes(b"broken")
+    Path("in").mkdir()
+    for number in range(LINES):
+        Path(f"in/{number:04d}é.png").symlink_to(f"../{number % 7}.png")
+    out, job = tmp_path / "out.jsonl", ["in", "-k", "10", "--batch-size", "32"]
+
+    killed = start(tiny_model, *job, "--threads", "1", "--resume", str(out))
+    wait_for(out, LINES // 5, killed)
+    killed.kill()
+    killed.communicate()
+    done = out.read_bytes().count(b"\n")
+    assert LINES // 5 <= done < LINES, "it was stopped in the middle"
+
+    interrupted = start(tiny_model, *job, "--threads", "1", "--resume", str(out))
+    wait_for(out, done + LINES // 5, interrupted)
+    interrupted.send_signal(signal.SIGINT)
+    _, stderr = interrupted.communicate(timeout=20)
+    assert interrupted.returncode == 130
+    assert stderr.decode().splitlines()[-1].startswith("visiontk: interrupted after ")
+    assert f"--resume {out}" in stderr.decode() and b"Traceback" not in stderr
+    held = read(out)
+    assert done < len(held) < LINES
+
+    finished = classify(*job, "--resume", out)
+    assert (finished.code, finished.stdout) == (3, b"")
+    undisturbed = classify(*job)
+    assert read(out)[: len(held)] == held
+    assert len(read(out)) == LINES
+    same(read(out), undisturbed.records)
+
+    assert classify(*job, "--resume", out).code == 0
+    assert len(read(out)) == LINES, "there is nothing left to do"
+
+
+def test_a_file_cut_at_every_kind_of_byte(classify: Run, tmp_path: Path, bunny: Path) -> None:
+    names = [solid(f"{name}.png", (number * 90, 0, 50)) for number, name in enumerate(["a", "é🎈", "c"])]
+    arguments = [names[0], "nowhere.png", names[1], str(bunny), "--every", "50", names[2], names[0]]
+    out = tmp_path / "out.jsonl"
+    assert classify(*arguments, "--resume", out).code == 3
+    whole = out.read_bytes()
+    assert whole.count(b"\n") >= 7
+    wanted = read(out)
+    lines = whole.splitlines(keepends=True)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
+    emoji = whole.index("🎈".encode())
+    for cut in {0, 1, 2, 5, starts[1] - 2, starts[1] - 1, starts[1], starts[1] + 1, emoji + 1, emoji + 3, starts[4] + 60, len(whole) - 1}:
+        out.write_bytes(whole[:cut])
+        result = classify(*arguments, "--resume", out)
+        assert result.code in (0, 3), (cut, result.stderr)
+        kept = max(start for start in starts if start <= cut)
+        assert out.read_bytes().startswith(whole[:kept]), cut
+        same(read(out), wanted)
+
+
+def test_lines_that_pass_through_are_resumed_too(classify: Run, tmp_path: Path) -> None:
+    name = solid("a.png", (1, 2, 3))
+    stdin = b'{"input": "x"}\n{"path": "-", "generate": 1}\nnot there.png\n{torn\n{}\n' + name.encode() + b"\n"
+    out = tmp_path / "out.jsonl"
+    classify("--resume", out, stdin=stdin)
+    whole = out.read_bytes()
+    assert whole.count(b"\n") == 6
+    for keep in range(1, 7):
+        out.write_bytes(b"".join(whole.splitlines(keepends=True)[:keep]) + b'{"pa')
+        classify("--resume", out, stdin=stdin)
+        assert [[*record] for record in read(out)] == [[*json.loads(line)] for line in whole.splitlines()]
+
+
+def test_the_same_path_twice_is_answered_twice(classify: Run, tmp_path: Path) -> None:
+    name, out = solid("a.png", (1, 2, 3)), tmp_path / "out.jsonl"
+    for times in (1, 2, 2, 3):
+        assert classify(*[name] * times, "--resume", out).code == 0
+        assert len(read(out)) == times
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"my shopping list\n",
+        b"no line end",
+        b'{"a": 1}',
+        b'{\n  "a": 1\n}\n',
+        b"\x89PNG\r\n\x1a\n\0\0",
+        b'{"path": "a.png", "other": {"labels": []}}\n',
+        b'{"path": "a.png", "other": {"labels": []}}',
+        b'{"path": "a.png", "classify": {"model": "m", "labels": []}}\nthen something else\n{"pa',
+    ],
+)
+def test_a_file_of_something_else_is_left_alone(classify: Run, tmp_path: Path, content: bytes) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(content)
+    result = classify(solid("a.png", (1, 2, 3)), "--resume", out)
+    assert result.code == 2
+    assert str(out) in result.error
+    assert out.read_bytes() == content
+
+
+def test_another_model_does_not_write_into_the_same_file(run: Run, classify: Run, tiny_convnet: TinyModel, tmp_path: Path) -> None:
+    name, out = solid("a.png", (1, 2, 3)), tmp_path / "out.jsonl"
+    classify(name, "--resume", out)
+    before = out.read_bytes()
+    result = run("classify", name, solid("b.png", (3, 2, 1)), "-m", tiny_convnet.folder, "--resume", out)
+    assert result.code == 2
+    assert str(tiny_convnet.folder) in result.error and "--model" in result.error
+    assert out.read_bytes() == before
+
+
+def test_what_was_answered_before_the_run_ended_is_there(classify: Run) -> None:
+    name = solid("a.png", (1, 2, 3))
+    refused = classify(stdin=f'{name}\n{{"path": "{name}", "classify": {{"labels": []}}}}\n'.encode())
+    assert refused.code == 2
+    assert [record["path"] for record in refused.records] == [name]
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(tiny_model: TinyModel) -> None:
+    solid("a.png", (1, 2, 3))
+    names = ["a.png"] * 300
+    streams = [start(tiny_model, *names), start(tiny_model, *names, "--format", "table")]
+    for process in streams:
+        assert process.stdout is not None and process.stderr is not None
+        assert b"a.png" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=20) == 141
