@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -127,16 +129,19 @@ def classify(
     """
     wanted = _Wanted(top_k, threshold, logits, embed, attention)
     _check_options(wanted, every, fps, tta, out, resume)
+    writers.check(format, resume)
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, compile, batch_size, seed, threads)
     names, pipe = running.inputs_or_pipe(inputs)
     key = stage or "classify"
     held = running.held_lines(resume, key)
     naming = Naming(out, overwrite)
-    report: Report | None = None
+    if held.counts:
+        naming.go_on(held.files)
+    features = _embedding_file(embed, out, overwrite)
 
     classifier = _load(in_force.get("model.classify", model).value, runtime, arch, labels, tta)
-    running.same_model(held, classifier.name, resume)
+    running.same_model(held, classifier.name, classifier.revision, resume)
     if attention:
         classifier.check_attention(rollout=attention is Attention.rollout)
     if classifier.warning and not quiet:
@@ -151,6 +156,8 @@ def classify(
     items = running.own_key(held.skip(sources.from_arguments(names, pipe, reading)), key)
     rows, view = partial(classify_view.rows, key), partial(classify_view.view, key)
     form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console)
+    if out == "-" and not resume:
+        form, writer = "bytes", writers.Nothing()
     report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=form == "table" and running.is_terminal())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
@@ -162,9 +169,11 @@ def classify(
         workers=runtime.decode_workers(),
         stats=stats,
     )
-    with _embedding_file(embed, out, overwrite, classifier) as features:
+    with features or nullcontext():
+        if features:
+            features.model, features.revision = classifier.name, classifier.revision
         value = partial(_value, classifier, wanted, naming, features)
-        return running.drive(outcomes, key, value, writer, report, stats, resume)
+        return running.drive(outcomes, key, value, writer, report, stats, resume, first=held.counts.total())
 
 
 def _check_options(wanted: _Wanted, every: int | None, fps: float | None, tta: Tta | None, out: str | None, resume: Path | None) -> None:
@@ -174,6 +183,8 @@ def _check_options(wanted: _Wanted, every: int | None, fps: float | None, tta: T
         raise UsageError("--attention explains one view and --tta averages several; give one of them")
     if wanted.attention and wanted.embed and out:
         raise UsageError("-o cannot name both the features' file and the attention pictures; run them one after the other")
+    if out == "-" and not wanted.attention:
+        raise UsageError("-o - puts one picture of --attention on the output; for features, name a file")
     if wanted.embed and out and resume:
         raise UsageError("features in one file cannot be resumed; leave out -o, and they stand in the lines")
     if out and not (wanted.attention or wanted.embed):
@@ -232,24 +243,27 @@ def _write_attention(kind: Attention, naming: Naming, answer: _Answer, record: R
     seen, heat = answer.seen, answer.heat
     assert seen is not None and heat is not None
     name = "attention" if kind is Attention.rollout else "heads"
+    picture = overlay_heatmap(seen, heat) if heat.ndim == 2 else grid([overlay_heatmap(seen, head) for head in heat], columns=4)
+    if naming.out == "-":
+        if index:
+            raise UsageError("-o - has room for one picture, and there are more inputs; name a folder with -o")
+        data = io.BytesIO()
+        picture.save(data, format="PNG")
+        writers.write_bytes(data.getvalue())
+        return {"kind": kind.value, "picture": "-", "array": "-"}
     picture_path = naming.path(record, index, name, ".png")
     array_path = naming.path(record, index, name, ".npy")
-    picture = overlay_heatmap(seen, heat) if heat.ndim == 2 else grid([overlay_heatmap(seen, head) for head in heat], columns=4)
     write(picture_path, lambda file: picture.save(file, format="PNG"))
     write(array_path, lambda file: np.save(file, heat))
     return {"kind": kind.value, "picture": str(picture_path), "array": str(array_path)}
 
 
-def _embedding_file(embed: bool, out: str | None, overwrite: bool, classifier: Classifier) -> Any:
-    from contextlib import nullcontext
-
+def _embedding_file(embed: bool, out: str | None, overwrite: bool) -> EmbeddingFile | None:
     if not (embed and out):
-        return nullcontext()
+        return None
     from visiontk.embeddings import EmbeddingFile
 
-    file = EmbeddingFile(Path(out), overwrite=overwrite)
-    file.model, file.revision = classifier.name, classifier.revision
-    return file
+    return EmbeddingFile(Path(out), overwrite=overwrite)
 
 
 def _numbers(array: Array) -> list[float]:

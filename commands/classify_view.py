@@ -22,12 +22,14 @@ def console() -> Console:
 
 
 def rows(key: str, record: Record) -> list[list[object]]:
-    """One row per label; one row with the error for an item that failed."""
+    """One row per label; one row for an item without any, with its error if it failed."""
     about = [record.get("path", record.get("input", "")), record.get("frame", ""), record.get("time", "")]
     value = record.get(key, {})
     if "error" in value:
         return [[*about, "", "", "", "", value["error"]["message"]]]
-    return [[*about, rank, label["label"], label["index"], label["score"], ""] for rank, label in enumerate(value.get("labels", []), 1)]
+    labels = value.get("labels", [])
+    found: list[list[object]] = [[*about, rank, label["label"], label["index"], label["score"], ""] for rank, label in enumerate(labels, 1)]
+    return found or [[*about, "", "", "", "", ""]]
 
 
 def view(key: str, record: Record) -> RenderableType:

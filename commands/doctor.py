@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 from visiontk import catalog, settings
 from visiontk.errors import VisiontkError
@@ -19,7 +20,8 @@ PACKAGES = ("visiontk", "torch", "torchvision", "timm", "huggingface_hub", "safe
 def doctor() -> int:
     """Say what is installed and what would run.
 
-    Versions, devices, memory, settings and where each comes from, models on this disk, and what runs by default. The exit code is 0 when everything that is asked for can be had, and 1 when something is amiss.
+    Versions, devices, memory, settings and where each comes from, models on this disk, and what runs by default.
+    The exit code is 0 when everything that is asked for can be had, and 1 when something is amiss.
 
     \b
     visiontk doctor
@@ -123,6 +125,8 @@ def _defaults(problems: list[str]) -> Iterator[tuple[str, str]]:
         best = catalog.recommended(task)
         if chosen is not None:
             entry = catalog.find(chosen, task)
+            if chosen.startswith((".", "/", "~")) and not Path(chosen).expanduser().exists():
+                problems.append(f"the model {chosen} is set for {task}, and there is no such file or folder; mend the setting")
             if entry and not (entry.bundled or hub.cached(entry.id) or hub.answers()):
                 problems.append(f"the model {chosen} is set for {task}, is not cached, and the hub does not answer; unset it or fetch it")
             yield task, chosen

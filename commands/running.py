@@ -59,10 +59,13 @@ def held_lines(file: Path | None, stage: str) -> resuming.Held:
     return resuming.read_held(file, stage) if file else resuming.Held()
 
 
-def same_model(held: resuming.Held, model: str, file: Path | None) -> None:
+def same_model(held: resuming.Held, model: str, revision: str, file: Path | None) -> None:
     """Raise UsageError where ``--resume`` would put two models' answers into one file."""
-    if held.model is not None and held.model != model:
-        raise UsageError(f"{file} was written by {held.model} and this run uses {model}; pass --model {held.model}, or name a new file")
+    if held.model is None or held.model == (model, revision):
+        return
+    if held.model[0] == model:
+        raise UsageError(f"{file} was written by another revision of {model} ({held.model[1]}); name a new file")
+    raise UsageError(f"{file} was written by {held.model[0]} and this run uses {model}; pass --model {held.model[0]}, or name a new file")
 
 
 def drive(
@@ -73,14 +76,16 @@ def drive(
     report: Report,
     stats: Stats,
     resume: Path | None,
+    first: int = 0,
 ) -> int:
     """Write one line per outcome and return the exit code: 0, or 3 where items failed.
 
-    ``value(outcome, index)`` makes what stands under the stage's key; an `ItemError` that it raises fails the item.
+    ``value(outcome, index)`` makes what stands under the stage's key; an `ItemError` that it raises fails the item. The index counts on
+    from ``first``, the number of lines that a stopped run left.
     """
     with report:
         try:
-            for index, outcome in enumerate(outcomes):
+            for index, outcome in enumerate(outcomes, first):
                 line, error = _line(outcome, stage, value, index)
                 stats.failed += error is not outcome.error
                 writer.write(line)

@@ -34,6 +34,14 @@ class ReaderGone(Exception):
     """Whoever read our output has closed it: the run ends quietly."""
 
 
+def check(requested: str | None, resume: Path | None) -> None:
+    """Raise UsageError for a format that is none, before any work."""
+    if requested is not None and requested not in FORMATS:
+        raise UsageError(f"the format {requested!r} is unknown; use {', '.join(FORMATS)}")
+    if resume and requested not in (None, "jsonl"):
+        raise UsageError(f"--resume keeps JSON lines, and --format is {requested}; leave one of them out")
+
+
 def choose(
     requested: str | None, resume: Path | None, columns: list[str], rows: Rows, view: View, console: Callable[[], Console]
 ) -> tuple[str, Writer]:
@@ -42,10 +50,7 @@ def choose(
     ``columns`` and ``rows`` say how a record becomes rows of a table of values; ``view`` how it looks on a terminal.
     """
     name = requested or ("jsonl" if resume or not sys.stdout.isatty() else "table")
-    if name not in FORMATS:
-        raise UsageError(f"the format {name!r} is unknown; use {', '.join(FORMATS)}")
-    if resume and name != "jsonl":
-        raise UsageError(f"--resume keeps JSON lines, and --format is {name}; leave one of them out")
+    check(requested, resume)
     if resume:
         return name, JsonLines(_open_for_append(resume), str(resume))
     if name == "jsonl":
@@ -53,6 +58,18 @@ def choose(
     if name == "table":
         return name, Tables(console, view)
     return name, Values(_stdout(), columns, rows, "," if name == "csv" else "\t")
+
+
+class Nothing:
+    """No lines, where ``-o -`` has the output for a picture's bytes."""
+
+    def write(self, record: Record) -> None:
+        return
+
+
+def write_bytes(data: bytes) -> None:
+    """An artefact's bytes to the output, for ``-o -``. Raises ReaderGone and OutputError as for lines."""
+    _Out(_stdout(), "the output").write(data)
 
 
 class JsonLines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,8 +118,8 @@ def test_a_picture_of_extreme_shape_does_not_fill_the_memory(lite: Classifier) -
 
 def test_grey_models_get_grey_pictures(photos: list[Image.Image]) -> None:
     model = timm.create_model("test_vit", in_chans=1).eval()
-    model.pretrained_cfg["input_size"] = (1, 160, 160)  # type: ignore[index,operator]
-    model.pretrained_cfg["mean"] = model.pretrained_cfg["std"] = (0.5,)  # type: ignore[index,operator]
+    config: Any = model.pretrained_cfg
+    config.update(input_size=(1, 160, 160), mean=(0.5,), std=(0.5,))
     classifier = Classifier(model, CPU.start(), name="m", revision="r", labels=[str(n) for n in range(1000)])
     assert classifier.prepare(photos[1]).shape == (1, 1, 160, 160)
     assert len(classifier.predict(photos[:1])[0].labels) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -20,7 +21,7 @@ from visiontk.errors import ModelUnavailable, UsageError
 CPU = visiontk.Runtime(device="cpu", dtype="fp32")
 
 
-def make(folder: Path, architecture: str = "test_vit", **arguments: object) -> nn.Module:
+def make(folder: Path, architecture: str = "test_vit", **arguments: Any) -> nn.Module:
     torch.manual_seed(0)
     model: nn.Module = timm.create_model(architecture, **arguments).eval()
     with torch.no_grad():

@@ -298,15 +298,7 @@ CONFIGS: dict[str, str | bytes] = {
 }
 
 
-BUGS = {"deep", "cfg is text", "cfg is null", "args are text", "mean is text", "crop is text"}
-
-
-def _case(name: str) -> Any:
-    marks = [pytest.mark.xfail(reason="the adapter takes it for a bug of ours", strict=True)] if name in BUGS else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("case", [_case(name) for name in CONFIGS])
+@pytest.mark.parametrize("case", CONFIGS)
 def test_a_garbled_configuration(run: Run, tiny_model: TinyModel, case: str) -> None:
     config = CONFIGS[case]
     Path("m").mkdir()

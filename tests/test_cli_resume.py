@@ -188,3 +188,26 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(tiny_model: TinyModel) -> 
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=20) == 141
+
+
+def test_artefacts_of_a_stopped_run_are_kept_and_numbered_on(classify: Run, tmp_path: Path) -> None:
+    """Two files of one name: the second's picture is `-2` in an undisturbed run, and so it is after a stop between picture and line."""
+    for folder, colour in (("a", (200, 0, 0)), ("b", (0, 0, 200))):
+        Path(folder).mkdir()
+        Image.new("RGB", (64, 64), colour).save(f"{folder}/x.png")
+    names = ["a/x.png", "b/x.png"]
+
+    def pictures(folder: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+    assert classify(*names, "--attention", "-o", "whole", "--resume", "whole.jsonl").code == 0
+    assert sorted(pictures("whole")) == ["x-attention-2.npy", "x-attention-2.png", "x-attention.npy", "x-attention.png"]
+    first, _ = Path("whole.jsonl").read_bytes().splitlines(keepends=True)
+    Path("cut").mkdir()
+    for name, data in pictures("whole").items():
+        (Path("cut") / name).write_bytes(data if "2" not in name else b"half")
+    Path("cut.jsonl").write_bytes(first.replace(b"whole/", b"cut/"))
+    result = classify(*names, "--attention", "-o", "cut", "--resume", "cut.jsonl")
+    assert (result.code, result.stderr) == (0, "")
+    assert [record["path"] for record in read(Path("cut.jsonl"))] == names
+    assert pictures("cut") == pictures("whole")

@@ -8,8 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conftest import TinyModel
+if TYPE_CHECKING:
+    from tests.conftest import TinyModel
+
 
 VISIONTK = str(Path(sys.executable).parent / "visiontk")
 

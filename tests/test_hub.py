@@ -10,12 +10,15 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Run, TinyModel
 
 from visiontk import hub
 from visiontk.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from tests.conftest import Run, TinyModel
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

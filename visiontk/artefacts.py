@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +20,7 @@ FIELDS = ("stem", "name", "parent", "frame", "index", "kind")
 
 @dataclass
 class Naming:
-    """Names for artefacts from ``-o``: a folder, or a template with ``{stem} {name} {parent} {frame} {index} {kind}``.
+    """Names for artefacts from ``-o``: a folder, a file, or a template with ``{stem} {name} {parent} {frame} {index} {kind}``.
 
     Two items of one run that come to the same name get ``-2``, ``-3`` ...; a file that was there before the run is left alone unless
     ``overwrite``.
@@ -29,6 +29,14 @@ class Naming:
     out: str | None
     overwrite: bool = False
     _used: dict[Path, int] = field(default_factory=dict)
+
+    def go_on(self, taken: Iterable[str]) -> None:
+        """Go on with a run that was stopped and whose lines name the files ``taken``: these are kept and counted as used.
+
+        Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced.
+        """
+        self._used |= {Path(path): 1 for path in taken}
+        self.overwrite = True
 
     def __post_init__(self) -> None:
         try:
@@ -50,6 +58,8 @@ class Naming:
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
             wanted = Path(self.out.format(**values).removesuffix(ending) + suffix)
+        elif self.out and Path(self.out).suffix and not Path(self.out).is_dir():
+            wanted = Path(self.out).with_suffix(suffix)
         else:
             frame = f"-{record['frame']:06d}" if "frame" in record else ""
             wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}-{kind}{suffix}"

@@ -17,10 +17,17 @@ from .records import Item, Record, decode, encode
 
 @dataclass
 class Held:
-    """What a file holds: how many lines per item, and the model that wrote them (None where no line names one)."""
+    """What a file holds.
+
+    Attributes:
+        counts: how many lines there are of each item, by `identity`.
+        model: name and revision of the model that wrote them; None where no line names one.
+        files: artefacts that the lines name.
+    """
 
     counts: Counter[bytes] = field(default_factory=Counter)
-    model: str | None = None
+    model: tuple[str, str] | None = None
+    files: set[str] = field(default_factory=set)
 
     def skip(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
         """Leave out as many of each item as the file holds: an input that comes twice is answered twice, before and after a stop."""
@@ -80,7 +87,9 @@ def _hold(held: Held, line: bytes, stage: str, where: str) -> None:
     if record.get("path", "-") != "-" or stage in record:  # others pass through the command as they are
         if not isinstance(value, dict):
             raise UsageError(f'{where} has no "{stage}"; --resume takes the file of records that this command wrote (see also --as)')
-        held.model = held.model or value.get("model")
+        if held.model is None and "model" in value:
+            held.model = str(value["model"]), str(value.get("revision"))
+        held.files |= {file for result in value.values() if isinstance(result, dict) for file in result.values() if isinstance(file, str)}
     # Failed lines count as held: trying them again would make two lines of one item.
     held.counts[identity(record)] += 1
 

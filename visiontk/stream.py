@@ -5,11 +5,12 @@ Every result travels with its own item from the first step to the last, so no an
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -57,6 +58,39 @@ class _Entry(Generic[P]):
     prepared: Future[P] | None
 
 
+class _Decoders:
+    """Threads that decode. Unlike those of `ThreadPoolExecutor` they are not waited for when the program ends: one of them may be reading a
+    pipe that nobody writes to.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._count = count
+        for number in range(count):
+            threading.Thread(target=self._run, name=f"decode-{number}", daemon=True).start()
+
+    def submit(self, work: Callable[[], P]) -> Future[P]:
+        future: Future[P] = Future()
+        self._work.put((future, work))
+        return future
+
+    def close(self) -> None:
+        """Drop what has not begun, and let the threads end."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._work.get_nowait()
+        for _ in range(self._count):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (task := self._work.get()) is not None:
+            future, work = task
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001  it is raised again where the result is read
+                future.set_exception(error)
+
+
 class _End:
     """Closes the queue; carries what stopped the feeder, if anything did."""
 
@@ -87,8 +121,8 @@ def run(
     stats.batch_size = batch_size
     ahead: queue.Queue[_Entry[P] | _End] = queue.Queue(maxsize=2 * batch_size + workers)
     stop = threading.Event()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    feeder = threading.Thread(target=_feed, args=(items, prepare, ahead, pool, stop), name="feed", daemon=True)
+    decoders = _Decoders(workers)
+    feeder = threading.Thread(target=_feed, args=(items, prepare, ahead, decoders, stop), name="feed", daemon=True)
     feeder.start()
     try:
         for batch in _batches(ahead, stats):
@@ -97,25 +131,25 @@ def run(
                 yield outcome
     finally:
         stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
+        decoders.close()
 
 
 def _feed(
     items: Iterable[Item[T]],
     prepare: Callable[[T], P],
     ahead: queue.Queue[_Entry[P] | _End],
-    pool: ThreadPoolExecutor,
+    decoders: _Decoders,
     stop: threading.Event,
 ) -> None:
-    def work(load: Callable[[], T]) -> P:
-        return prepare(load())
+    def work(load: Callable[[], T]) -> Callable[[], P]:
+        return lambda: prepare(load())
 
     end = _End()
     try:
         for item in items:
             if stop.is_set():
                 return
-            future = None if item.load is None else pool.submit(work, item.load)
+            future = None if item.load is None else decoders.submit(work(item.load))
             if not _put(ahead, _Entry(item, future), stop):
                 return
     except BaseException as error:  # noqa: BLE001  it is raised again where the results are read

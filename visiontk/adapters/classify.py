@@ -77,18 +77,21 @@ class Classifier:
 
         self.name, self.revision, self.labels, self.warning, self.tta = name, revision, list(labels), warning, tta
         self.runtime = runtime
-        self.data_config: dict[str, Any] = resolve_data_config(model=model, use_test_size=True)
+        try:
+            self.data_config: dict[str, Any] = resolve_data_config(model=model, use_test_size=True)
+            # The prefetcher's form of the transform ends in uint8: normalising happens on the device, once per batch.
+            self._transform = create_transform(**self.data_config, is_training=False, use_prefetcher=True)
+            mean, std = (torch.tensor(self.data_config[key], dtype=torch.float32) for key in ("mean", "std"))
+        except (TypeError, ValueError, KeyError, AssertionError) as error:
+            raise ModelUnavailable(f"the data config of {name} makes no sense ({first_line(error)}); mend its config.json") from error
         channels, *size = self.data_config["input_size"]
         if channels not in (1, 3):
             raise UsageError(f"{name} takes images of {channels} channels, and pictures have 3 or 1; name another model")
         self._size: tuple[int, int] = (size[0], size[1])
         self._mode = "RGB" if channels == 3 else "L"
-        # The prefetcher's form of the transform ends in uint8: normalising happens on the device, once per batch.
-        self._transform = create_transform(**self.data_config, is_training=False, use_prefetcher=True)
         self._resize = self._transform.transforms[0]
         shape = (1, channels, 1, 1)
-        self._mean = torch.tensor(self.data_config["mean"], device=runtime.device).view(shape) * 255
-        self._std = torch.tensor(self.data_config["std"], device=runtime.device).view(shape) * 255
+        self._mean, self._std = (numbers.to(runtime.device).view(shape) * 255 for numbers in (mean, std))
         self.model = model.to(runtime.device, runtime.dtype)
         self._forward: Any = torch.compile(self._both) if runtime.compile else self._both
 

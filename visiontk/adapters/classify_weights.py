@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def read_weights(file: Path) -> StateDict:
             from safetensors.torch import load_file
 
             return dict(load_file(file))
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch warns of old pickle protocols, and then reads them or says why not
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken file can raise anything
         if "weights_only" in str(error) or "Unsupported" in str(error):
             message = f"{file} is a pickle that could run code, so it is refused; convert it to safetensors where you trust it"
@@ -61,10 +63,13 @@ def read_config(location: Location, architecture: str | None) -> dict[str, Any]:
     file = location.folder / CONFIG
     try:
         config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{file} cannot be read ({first_line(error)}); name another model") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise ModelUnavailable(f"{file} names no timm architecture, so {location.name} is not a timm model; name another")
+    for key in ("pretrained_cfg", "model_args"):
+        if not isinstance(config.get(key, {}), dict):
+            raise ModelUnavailable(f"{file} is not as timm writes it ({key} is no object); name another model")
     return config
 
 
