@@ -5,7 +5,8 @@
     for name in *.tgz; do mkdir "${name%.tgz}" && tar -xzf "$name" -C "${name%.tgz}"; done
     cd .. && python scripts/build_sprites.py packages
 
-``names.toml`` says which things there are. Every sprite is cut to its opaque part, brought to the same size and put into the middle of its cell.
+``names.toml`` says which things there are. Every sprite is cut to its opaque part, brought to the same size and put into the middle of
+its cell.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ SOURCES = {
 CELL, MARGIN, COLUMNS = 64, 3, 10
 OPAQUE = 16 / 255  # alpha above which a pixel counts as part of the thing
 PHOTO_SIDE, PHOTO_QUALITY = 128, 85
-# Left and upper corner and side of each crop, as shares of the photo's shorter side.
+# Left and upper corner and side of each crop in pixels: pieces in which none of the world's things can be seen.
 CROPS = {
-    "camera.png": [(0.0, 0.0, 0.6), (0.4, 0.35, 0.6), (0.0, 0.4, 0.6)],
-    "chelsea.png": [(0.0, 0.0, 1.0), (0.5, 0.0, 0.9), (0.2, 0.3, 0.6)],
-    "coffee.jpg": [(0.0, 0.0, 1.0), (0.4, 0.0, 1.0), (0.1, 0.4, 0.6)],
-    "helmet.jpg": [(0.0, 0.0, 1.0), (0.0, 0.34, 1.0)],
-    "rocket.jpg": [(0.0, 0.0, 0.8), (0.5, 0.2, 0.8), (0.7, 0.0, 0.6)],
+    "camera.png": [(320, 95, 190), (370, 290, 140)],
+    "chelsea.png": [(25, 150, 115), (355, 160, 95)],
+    "coffee.jpg": [(440, 0, 160), (470, 210, 130)],
+    "helmet.jpg": [(18, 45, 58), (45, 165, 130)],
+    "rocket.jpg": [(0, 0, 190), (110, 30, 170), (70, 255, 165), (480, 60, 160)],
 }
 
 
@@ -79,7 +80,8 @@ def fit(image: Image.Image) -> Image.Image:
     cell = np.zeros((CELL, CELL, 4), np.float32)
     for channel in range(4):
         plane = Image.fromarray(np.ascontiguousarray(pixels[..., channel]))
-        cell[top : top + height, left : left + width, channel] = plane.resize((width, height), Image.Resampling.LANCZOS, box=box)
+        resized = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS, box=box))
+        cell[top : top + height, left : left + width, channel] = resized
     return Image.fromarray(_straight(cell.clip(0, 1)))
 
 
@@ -97,9 +99,8 @@ def build_sheet(sprites: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def cut(photo: Image.Image, crop: tuple[float, float, float]) -> Image.Image:
-    left, top, side = (share * min(photo.size) for share in crop)
-    left, top = min(left, photo.width - side), min(top, photo.height - side)
+def cut(photo: Image.Image, crop: tuple[int, int, int]) -> Image.Image:
+    left, top, side = crop
     box = (left, top, left + side, top + side)
     return photo.convert("RGB").resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS, box=box)
 

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "sources": {"errors", "records", "media"},
     "media": {"errors", "media"},
     "adapters": {"errors", "adapters", "media", "runtime", "catalog", "hub"},
+    "tiny": {"errors", "records", "artefacts", "tiny"},
     "__init__": {"errors", "runtime", "adapters"},
 }
 HEAVY = {"torch", "numpy", "timm", "torchvision", "PIL", "av", "rich", "matplotlib", "huggingface_hub", "safetensors"}

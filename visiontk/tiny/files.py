@@ -1,0 +1,186 @@
+"""Scenes and clips as ordinary files: a folder per class for images, DAVIS's layout for clips, captions as JSON lines.
+
+Images of one object:      NAME/000001.png, which torchvision's ImageFolder reads
+Images of several objects: images/000001.png and masks/000001.png
+Clips:                     JPEGImages/000001/00000.jpg and Annotations/000001/00000.png
+All:                       metadata.jsonl
+
+Masks are PNGs with a palette, whose pixels are 0 for the background and o + 1 for object o.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from visiontk.artefacts import write
+from visiontk.errors import OutputError, UsageError
+from visiontk.records import Record, encode
+
+from .clips import Clip, check_clip, render_clips
+from .masks import index_map
+from .scenes import Scenes, check_objects, render_scenes
+from .sprites import TRAIN_STYLES, check_styles, names
+
+METADATA = "metadata.jsonl"
+_BATCH = 64
+_JPEG = {"quality": 95, "subsampling": 0}
+
+
+def write_images(
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    size: int = 64,
+    objects: int | tuple[int, int] = 1,
+    styles: Sequence[str] = TRAIN_STYLES,
+    overwrite: bool = False,
+) -> Iterator[Record]:
+    """Write ``count`` images and yield the record of each: ``path``, and under ``tiny`` what its line of metadata says.
+
+    Raises:
+        UsageError: the folder has something in it already and ``overwrite`` is not set; or as `render_scenes`.
+        OutputError: a file cannot be written.
+    """
+    check_objects(size, objects)
+    check_styles(styles)
+    several = objects not in (1, (1, 1))
+    with _metadata(folder, overwrite) as metadata:
+        for indices in _batches(count):
+            scenes = render_scenes(seed, indices, size=size, objects=objects, styles=styles)
+            maps = index_map(scenes.masks)
+            for place, index in enumerate(indices):
+                described = {"text": scenes.captions[place], "seed": seed, "index": index, **_describe(scenes, place, styles)}
+                file = f"{index + 1:06d}.png"
+                if several:
+                    name = f"images/{file}"
+                    described["mask"] = f"masks/{file}"
+                    _save_indexed(folder / "masks" / file, maps[place])
+                else:
+                    name = f"{described['objects'][0]['label']}/{file}"
+                _save(folder / name, _picture(scenes.images[place]), format="PNG")
+                metadata.write(encode({"file_name": name, **described}))
+                yield {"path": str(folder / name), "tiny": described}
+
+
+def write_clips(
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    frames: int = 24,
+    size: int = 64,
+    objects: int | tuple[int, int] = (1, 3),
+    styles: Sequence[str] = TRAIN_STYLES,
+    overwrite: bool = False,
+) -> Iterator[Record]:
+    """Write ``count`` clips and yield the record of each: ``path`` is its folder of frames.
+
+    Raises:
+        UsageError: as `write_images`; or as `render_clips`.
+        OutputError: a file cannot be written.
+    """
+    # What the renderer would refuse is refused before there is a folder.
+    check_clip(size, objects, frames)
+    check_styles(styles)
+    with _metadata(folder, overwrite) as metadata:
+        for index in range(count):
+            clip = render_clips(seed, [index], frames, size=size, objects=objects, styles=styles)[0]
+            name = f"{index + 1:06d}"
+            pictures, annotations = folder / "JPEGImages" / name, folder / "Annotations" / name
+            for number in range(frames):
+                _save(pictures / f"{number:05d}.jpg", _picture(clip.frames[number]), format="JPEG", **_JPEG)
+                _save_indexed(annotations / f"{number:05d}.png", clip.index_masks[number])
+            described: Record = {"text": clip.caption, "seed": seed, "index": index, "frames": frames, "masks": f"Annotations/{name}"}
+            movers = _movers(clip)
+            metadata.write(encode({"file_name": f"JPEGImages/{name}", **described, "objects": movers}))
+            short = [{"id": mover["id"], "label": mover["label"]} for mover in movers]
+            yield {"path": str(pictures), "tiny": {**described, "objects": short}}
+
+
+def palette() -> list[int]:
+    """256 colours as PASCAL VOC and DAVIS use for indexed masks: the bits of the index, spread over the high bits of red, green, blue."""
+    colours = []
+    for index in range(256):
+        channels = [0, 0, 0]
+        for bit in range(8):
+            channels[bit % 3] |= (index >> bit & 1) << (7 - bit // 3)
+        colours += channels
+    return colours
+
+
+def _describe(scenes: Scenes, place: int, styles: Sequence[str]) -> dict[str, Any]:
+    rows = zip(scenes.labels[place].tolist(), scenes.boxes[place].tolist(), scenes.styles[place].tolist(), strict=True)
+    present = [row for row in rows if row[0] >= 0]
+    objects = [
+        {"label": names()[label], "class": label, "colour": colour, "box": box, "style": styles[style]}
+        for (label, box, style), colour in zip(present, scenes.colours[place], strict=True)
+    ]
+    return {"background": {"kind": scenes.background_kinds[place], "colour": scenes.background_colours[place]}, "objects": objects}
+
+
+def _movers(clip: Clip) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number + 1,
+            "label": names()[label],
+            "class": label,
+            "boxes": clip.boxes[:, number].tolist(),
+            "visible": [round(share, 3) for share in clip.visible[:, number].tolist()],
+        }
+        for number, label in enumerate(clip.labels.tolist())
+    ]
+
+
+class _metadata:
+    """``metadata.jsonl``, open for lines; each is on disk before the next picture is made. Makes the folder, or refuses a used one."""
+
+    def __init__(self, folder: Path, overwrite: bool) -> None:
+        self._path = folder / METADATA
+        try:
+            if not overwrite and folder.exists() and any(folder.iterdir()):
+                raise UsageError(f"{folder} is not empty; pass --overwrite, or choose another place with -o")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = self._path.open("wb", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def __enter__(self) -> _metadata:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, line: bytes) -> None:
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self._path} ({error.strerror or error}); make room or choose another place with -o")
+
+
+def _batches(count: int) -> Iterator[range]:
+    for start in range(0, count, _BATCH):
+        yield range(start, min(start + _BATCH, count))
+
+
+def _picture(pixels: torch.Tensor) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+
+
+def _save_indexed(path: Path, indices: torch.Tensor) -> None:
+    image = Image.fromarray(indices.numpy(), mode="P")
+    image.putpalette(palette())
+    _save(path, image, format="PNG")
+
+
+def _save(path: Path, image: Image.Image, **options: Any) -> None:
+    write(path, lambda file: image.save(file, **options))
