@@ -20,6 +20,7 @@ from .inspect import inspect
 from .models import models
 from .schema import schema
 from .tiny import tiny
+from .train import train
 from .writers import ReaderGone
 
 INTERRUPTED, SIGPIPE_DEATH, BUG = 130, 141, 1
@@ -29,6 +30,7 @@ app = typer.Typer(name="visiontk", no_args_is_help=True, rich_markup_mode=None, 
 app.command(cls=AttentionCommand)(classify)
 app.command()(inspect)
 app.add_typer(models, name="models")
+app.add_typer(train, name="train")
 app.add_typer(tiny, name="tiny")
 app.command()(doctor)
 app.command()(schema)

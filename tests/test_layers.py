@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "media": {"errors", "media"},
     "adapters": {"errors", "adapters", "media", "runtime", "catalog", "hub"},
     "tiny": {"errors", "records", "artefacts", "tiny"},
+    "training": {"errors", "records", "artefacts", "adapters", "media", "runtime", "catalog", "hub", "sources", "tiny", "training"},
     "__init__": {"errors", "runtime", "adapters"},
 }
-HEAVY = {"torch", "numpy", "timm", "torchvision", "PIL", "av", "rich", "matplotlib", "huggingface_hub", "safetensors"}
+HEAVY = {"torch", "numpy", "timm", "torchvision", "PIL", "av", "rich", "matplotlib", "huggingface_hub", "safetensors", "accelerate"}
 
 
 def ours(file: Path) -> set[str]:

@@ -241,7 +241,7 @@ def load(
     Raises:
         ModelUnavailable, DeviceError, UsageError: see the messages.
     """
-    location = catalog.locate_default("classify") if model is None else catalog.locate("classify", model) or _locate_timm(model)
+    location = catalog.locate_default("classify") if model is None else catalog.locate("classify", model) or locate_timm(model)
     started = (runtime or Runtime()).start()
     with ThreadPoolExecutor(1) as pool:
         revision = pool.submit(lambda: location.revision or sha256(location.weights))  # beside the building, which it takes as long as
@@ -254,7 +254,7 @@ def load(
     return Classifier(network, started, name=location.name, revision=revision.result(), labels=names, warning=location.warning, tta=tta)
 
 
-def _locate_timm(model: str) -> catalog.Location:
+def locate_timm(model: str) -> catalog.Location:
     """A timm name, ``architecture`` or ``architecture.tag``: timm knows the hub id of its weights."""
     import timm
 

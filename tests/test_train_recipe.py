@@ -1,0 +1,113 @@
+"""The recipe of training, against closed forms and timm's own code."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from visiontk.errors import ModelUnavailable, UsageError
+from visiontk.training.network import head, make_network, parse_arguments
+from visiontk.training.pictures import StepOrder
+from visiontk.training.plan import Plan, schedule
+from visiontk.training.recipe import learning_rate, make_optimiser
+
+if TYPE_CHECKING:
+    from tests.conftest import TinyModel
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_along_half_a_cosine() -> None:
+    planned = schedule(Plan("d", model="m", steps=100, lr=0.02, warmup=10), 1000)
+    assert planned.warmup == 10
+    assert learning_rate(0, planned) == pytest.approx(0.002)
+    assert learning_rate(9, planned) == learning_rate(10, planned) == pytest.approx(0.02)
+    assert learning_rate(55, planned) == pytest.approx(0.01)
+    assert learning_rate(32, planned) == pytest.approx(0.02 * math.cos(math.pi * 22 / 180) ** 2)  # the half-angle form
+    assert learning_rate(100, planned) == pytest.approx(0.0)
+
+
+def test_the_recipe_of_transfer_is_the_vit_papers() -> None:
+    planned = schedule(Plan("d", model="m", epochs=10), 51_200)
+    assert (planned.batch, planned.steps, planned.warmup, planned.clip) == (512, 1000, 100, 1.0)
+    assert schedule(Plan("d", model="m", steps=20_000), 51_200).warmup == 500
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    optimiser = make_optimiser(network, Plan("d", model="m"), planned)
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert {(group["momentum"], group["nesterov"], group["weight_decay"]) for group in optimiser.param_groups} == {(0.9, False, 0.0)}
+
+
+def test_from_scratch_adamw_decays_matrices_alone() -> None:
+    planned = schedule(Plan("d", from_scratch="m", batch_size=256), 51_200)
+    assert planned.lr == pytest.approx(5e-4)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    optimiser = make_optimiser(network, Plan("d", from_scratch="m"), planned)
+    assert isinstance(optimiser, torch.optim.AdamW)
+    decayed = [p for group in optimiser.param_groups if group["weight_decay"] == 0.05 for p in group["params"]]
+    assert len(decayed) == 1 and decayed[0] is network[0].weight
+
+
+def test_a_small_data_set_is_not_seen_several_times_in_one_batch() -> None:
+    assert schedule(Plan("d", model="m"), 90).batch == 90
+    assert schedule(Plan("d", model="m", accumulate=4), 90).batch == 88
+    with pytest.raises(UsageError, match="equal parts"):
+        schedule(Plan("d", model="m", batch_size=10, accumulate=3), 90)
+
+
+def test_a_new_head_is_zero_and_the_rest_is_the_models(tiny_model: TinyModel) -> None:
+    for classes in (3, len(tiny_model.labels)):  # as many as before as well
+        network = make_network(Plan("d", model=str(tiny_model.folder)), classes)
+        assert network(torch.randn(2, 3, 160, 160)).abs().max() == 0
+        assert head(network).weight.shape[0] == classes  # type: ignore[index]
+        before = tiny_model.network()[0].state_dict()
+        for name, tensor in network.state_dict().items():
+            assert name.startswith("head.") or torch.equal(tensor, before[name]), name
+
+
+def test_position_embeddings_are_resampled_as_timm_does_it(tiny_model: TinyModel) -> None:
+    from timm.layers import resample_abs_pos_embed
+
+    network = make_network(Plan("d", model=str(tiny_model.folder), size=96), 3)
+    before = tiny_model.network()[0]
+    wanted = resample_abs_pos_embed(before.pos_embed, new_size=[6, 6], num_prefix_tokens=before.num_prefix_tokens)
+    assert before.pos_embed.shape != wanted.shape
+    assert torch.equal(network.pos_embed, wanted)  # type: ignore[arg-type]
+
+
+def test_a_convnet_takes_another_size_as_well(tiny_convnet: TinyModel) -> None:
+    from visiontk.training.network import data_config
+
+    network = make_network(Plan("d", model=str(tiny_convnet.folder), size=64), 3)
+    assert data_config(network)["input_size"] == (3, 64, 64)
+
+
+def test_arguments_of_an_architecture_are_typed() -> None:
+    assert parse_arguments("") == {}
+    text = "img_size=(64, 64),depth=6,mlp_ratio=2.5,global_pool=avg,qkv_bias=False,init_values=None,norm='x'"
+    wanted = {"img_size": (64, 64), "depth": 6, "mlp_ratio": 2.5, "global_pool": "avg", "qkv_bias": False, "init_values": None, "norm": "x"}
+    assert parse_arguments(text) == wanted
+    for wrong in ("depth", "depth=", "depth=1+x", "3", "**x", "__import__('os')"):
+        with pytest.raises(UsageError, match="arch-args"):
+            parse_arguments(wrong)
+
+
+def test_what_cannot_be_built_says_so() -> None:
+    with pytest.raises(ModelUnavailable, match="no architecture"):
+        make_network(Plan("d", from_scratch="vit_of_nobody"), 3)
+    with pytest.raises(UsageError, match="cannot be built"):
+        make_network(Plan("d", from_scratch="test_vit", arch_args="wheels=4"), 3)
+    with pytest.raises(UsageError, match="RGB"):
+        make_network(Plan("d", from_scratch="test_vit", arch_args="in_chans=1"), 3)
+
+
+def test_the_order_is_a_function_of_seed_and_step_alone() -> None:
+    whole = list(StepOrder(10, 4, 2, seed=3, start=0, stop=25))
+    assert len(whole) == len(StepOrder(10, 4, 2, seed=3, start=0, stop=25)) == 50
+    assert whole[14:] == list(StepOrder(10, 4, 2, seed=3, start=7, stop=25))
+    keys = [key for part in whole for key in part]
+    for epoch in range(10):  # every image once in every epoch, each in an order of its own
+        assert keys[epoch * 10][0] == epoch
+        assert sorted(index for _, index in keys[epoch * 10 : epoch * 10 + 10]) == list(range(10))
+    assert [index for _, index in keys[:10]] != [index for _, index in keys[10:20]]
+    assert keys != [key for part in StepOrder(10, 4, 2, seed=4, start=0, stop=25) for key in part]

@@ -1,0 +1,145 @@
+"""What a run of training was asked to do, and the numbers that this comes to."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass, fields
+from typing import Any
+
+from visiontk.errors import UsageError
+
+BATCH = 512  # ViT paper, appendix B.1.1
+TRANSFER_LR = 0.01  # ViT paper, table 4: the VTAB tasks; the others sweep 0.001 to 0.06
+SCRATCH_LR = 1e-3  # for a batch of 512, and in proportion for others
+SCRATCH_DECAY = 0.05
+PROBE_L2 = 1e-3
+EPOCHS = {"transfer": 10.0, "scratch": 100.0}
+EVALUATIONS, LOG_LINES, MOST_STEPS_UNSAVED = 20, 200, 200
+AUGMENTS = ("none", "light", "strong")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options of ``visiontk train classify``, by their names; None where the recipe decides.
+
+    Together with the data and the number type, they are what makes a run *that* run: see `visiontk.training.checkpoint`.
+    """
+
+    data: str
+    model: str | None = None
+    from_scratch: str | None = None
+    arch_args: str = ""
+    linear_probe: bool = False
+    few_shot: str = ""
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    accumulate: int = 1
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup: int = 500
+    clip: float = 1.0
+    size: int | None = None
+    augment: str = "light"
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float | None = None
+    val_share: float = 0.1
+    half: bool = False
+    eval_every: int | None = None
+    save_every: int | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise UsageError for options that contradict each other."""
+        if (self.model is None) == (self.from_scratch is None):
+            raise UsageError("nothing says what is trained; give either --model NAME or --from-scratch NAME")
+        if self.from_scratch and (self.linear_probe or self.few_shot):
+            raise UsageError("a probe measures features that were learned before; name them with --model")
+        if self.linear_probe and self.few_shot:
+            raise UsageError("--linear-probe and --few-shot are two measurements; run them one after the other")
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError("--epochs and --steps both say how long; give one of them")
+        if self.augment not in AUGMENTS:
+            raise UsageError(f"--augment {self.augment} is unknown; use {', '.join(AUGMENTS)}")
+        self.shots()
+
+    def shots(self) -> tuple[int, ...]:
+        """The numbers of ``--few-shot 1,5,10,25``. Raises UsageError."""
+        words = self.few_shot.split(",") if self.few_shot else []
+        if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+            raise UsageError(f"--few-shot {self.few_shot} is no list of images per class; write it as 1,5,10,25")
+        return tuple(int(word) for word in words)
+
+    def command(self, out: str) -> str:
+        """The command line that asks for this, defaults left out."""
+        words = ["visiontk", "train", "classify", self.data]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                flag = "--" + field.name.replace("_", "-")
+                words += [flag] if value is True else [flag, str(value)]
+        return shlex.join([*words, "-o", out])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A plan in numbers, once the number of training images is known.
+
+    Attributes:
+        steps: updates of the weights in all; ``warmup`` of them at the start.
+        batch: images per update; ``accumulate`` passes of ``batch / accumulate`` images each.
+        epoch: training images per epoch.
+        eval_every, save_every, log_every: in steps.
+    """
+
+    steps: int
+    batch: int
+    accumulate: int
+    epoch: int
+    lr: float
+    weight_decay: float
+    warmup: int
+    clip: float
+    eval_every: int
+    save_every: int
+    log_every: int
+
+    @property
+    def micro(self) -> int:
+        """Images per pass."""
+        return self.batch // self.accumulate
+
+
+def schedule(plan: Plan, images: int) -> Schedule:
+    """The recipe's numbers for so many training images.
+
+    Transfer: ViT paper, appendix B.1.1 (arXiv 2010.11929). From scratch: the usual AdamW, see docs/training.md. The batch is never larger
+    than the training set unless ``--batch-size`` says so, and the warm-up takes at most a tenth of the steps.
+    """
+    scratch = plan.from_scratch is not None
+    batch = plan.batch_size or max(plan.accumulate, min(BATCH, images) // plan.accumulate * plan.accumulate)
+    if batch % plan.accumulate:
+        raise UsageError(f"a batch of {batch} does not split into {plan.accumulate} equal parts; change --batch-size or --accumulate")
+    if plan.mixup and (batch // plan.accumulate) % 2:
+        raise UsageError(f"--mixup pairs images, and {batch // plan.accumulate} at a time is an odd number; change --batch-size")
+    epochs = EPOCHS["scratch" if scratch else "transfer"] if plan.epochs is None else plan.epochs
+    steps = plan.steps or max(1, math.ceil(epochs * images / batch))
+    eval_every = plan.eval_every or max(1, math.ceil(images / batch), math.ceil(steps / EVALUATIONS))
+    defaults: dict[str, Any] = {"lr": TRANSFER_LR, "weight_decay": 0.0}
+    if scratch:
+        defaults = {"lr": SCRATCH_LR * batch / BATCH, "weight_decay": SCRATCH_DECAY}
+    return Schedule(
+        steps=steps,
+        batch=batch,
+        accumulate=plan.accumulate,
+        epoch=images,
+        lr=defaults["lr"] if plan.lr is None else plan.lr,
+        weight_decay=defaults["weight_decay"] if plan.weight_decay is None else plan.weight_decay,
+        warmup=min(plan.warmup, steps // 10),
+        clip=plan.clip,
+        eval_every=eval_every,
+        save_every=plan.save_every or min(eval_every, MOST_STEPS_UNSAVED),
+        log_every=max(1, min(50, steps // LOG_LINES)),
+    )
