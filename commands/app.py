@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 from typing import Annotated
 
 import typer
@@ -14,26 +13,13 @@ import visiontk
 from visiontk.errors import OutputError, VisiontkError
 
 from . import console, interrupts
-from .classify import AttentionCommand, classify
-from .doctor import doctor
-from .inspect import inspect
-from .models import models
-from .schema import schema
-from .tiny import tiny
-from .train import train
+from .subcommands import Subcommands
 from .writers import ReaderGone
 
 INTERRUPTED, SIGPIPE_DEATH, BUG = 130, 141, 1
 
 # Plain help: Typer's coloured panels cost twice the start-up time of everything else.
-app = typer.Typer(name="visiontk", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-app.command(cls=AttentionCommand)(classify)
-app.command()(inspect)
-app.add_typer(models, name="models")
-app.add_typer(train, name="train")
-app.add_typer(tiny, name="tiny")
-app.command()(doctor)
-app.command()(schema)
+app = typer.Typer(name="visiontk", cls=Subcommands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -98,6 +84,8 @@ def _drop_output() -> None:
 
 def _explain(error: Exception, arguments: list[str]) -> None:
     if "--debug" in arguments:
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, VisiontkError):
         console.say(str(error), "error")

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from visiontk.stream import Outcome, Stats
-
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from visiontk.stream import Outcome, Stats
 
 NAME = "visiontk"
 MOST_FAILURES = 10

@@ -17,7 +17,7 @@ from .options import complete_classifiers
 if TYPE_CHECKING:
     from visiontk.catalog import Entry
 
-models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, fetch and remove models.")
+models = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="List, show, fetch and remove models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name or hub id.", autocompletion=complete_classifiers)]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names or hub ids.", autocompletion=complete_classifiers)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
@@ -27,7 +27,9 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a termin
 def list_(
     task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only the models of this task.")] = None, as_json: Json = False
 ) -> None:
-    """List the catalog: size, licence, whether it is on this disk, published figure.
+    """List the catalog.
+
+    Size, licence, whether a model is on this disk, and its published figure.
 
     \b
     visiontk models list
@@ -52,7 +54,9 @@ def list_(
 
 @models.command()
 def show(name: Name) -> None:
-    """Show one model as JSON: id, licence, figure and its source, where it is cached.
+    """Show one model as JSON.
+
+    Id, licence, figure and its source, and where it is cached.
 
     \b
     visiontk models show vit-base
@@ -65,7 +69,9 @@ def show(name: Name) -> None:
 
 @models.command()
 def pull(names: Names) -> None:
-    """Fetch models into the cache, so that they run without a network; cached ones are brought up to date.
+    """Fetch models into the cache.
+
+    They then run without a network; cached ones are brought up to date.
 
     \b
     visiontk models pull vit-base vit-small

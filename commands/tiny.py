@@ -15,8 +15,12 @@ from visiontk.records import Record, encode
 from . import interrupts, options
 from .console import printable
 
-tiny = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="A small world of a hundred things, rendered without limit.")
-render = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write pictures or clips of the tiny world as ordinary files.")
+tiny = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="A small world of a hundred things, rendered without limit."
+)
+render = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Write pictures or clips of the tiny world as ordinary files."
+)
 tiny.add_typer(render, name="render")
 
 Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, help="How many.")]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress
 
-train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train models on your own pictures.")
+train = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Train models on your own pictures.")
 
 
 @train.callback()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -98,6 +97,8 @@ class Values:
     def _row(self, row: list[object]) -> bytes:
         text = io.StringIO()
         # csv quotes cells with characters of its line ending, and a lone carriage return in a name needs quotes as well.
+        import csv
+
         csv.writer(text, delimiter=self._delimiter, lineterminator="\r\n").writerow(row)
         line = _NO_BYTES.sub("\ufffd", text.getvalue().removesuffix("\r\n"))
         return line.encode("utf-8", "surrogateescape") + b"\n"

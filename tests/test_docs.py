@@ -26,6 +26,14 @@ def test_the_commands_page_is_the_programs_own_help() -> None:
     assert (ROOT / "docs" / "commands.md").read_text("utf-8") == script["render"](), "run: python scripts/make_command_docs.py"
 
 
+def test_the_overview_says_of_each_command_what_its_own_help_begins_with(run: Run) -> None:
+    shown = run("--help").stdout.decode().split("Commands:\n")[1]
+    overview = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in shown.splitlines())
+    assert set(overview) >= {"classify", "inspect", "train", "tiny", "models", "doctor", "schema"}
+    for command, line in overview.items():
+        assert run(command, "--help").stdout.decode().splitlines()[2].strip() == line
+
+
 def test_every_command_of_the_readme_exists_with_its_options(run: Run) -> None:
     lines = [line.split("#")[0] for line in README.splitlines() if line.startswith("    ")]
     calls = [part.split("visiontk ", 1)[1] for line in lines for part in line.split(" | ") if re.match(r"\s*visiontk ", part)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +27,9 @@ class Fetched:
 @functools.cache
 def answers() -> bool:
     """Whether the hub can be reached, asked once per process and within `PROBE_S` seconds. ``HF_HUB_OFFLINE`` says no at once."""
+    import urllib.error
+    import urllib.request
+
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .errors import ItemError
@@ -78,6 +77,8 @@ def error_value(error: ItemError) -> Record:
 
 def schema() -> Record:
     """The JSON Schema (2020-12) of a record, as `visiontk schema` prints it."""
+    from importlib import resources
+
     text = resources.files("visiontk").joinpath("record.schema.json").read_text("utf-8")
     return dict(json.loads(text))
 

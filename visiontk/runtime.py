@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,6 +75,8 @@ class Runtime:
             torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
         if self.compile:
+            import logging
+
             # It warns that the CUDA toolkit has no GPU to build for, which is no news on a CPU.
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         device = _device(self.device)
