@@ -11,7 +11,24 @@ import os
 from importlib.metadata import entry_points
 from pathlib import Path
 
-COMMANDS = ("", "classify", "inspect", "models", "models list", "models show", "models pull", "models rm", "train", "train classify", "tiny", "tiny render", "tiny render images", "tiny render clips", "doctor", "schema")
+COMMANDS = (
+    "",
+    "classify",
+    "inspect",
+    "models",
+    "models list",
+    "models show",
+    "models pull",
+    "models rm",
+    "train",
+    "train classify",
+    "tiny",
+    "tiny render",
+    "tiny render images",
+    "tiny render clips",
+    "doctor",
+    "schema",
+)
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
 
 
