@@ -95,7 +95,7 @@ def rm(names: Names) -> None:
     \b
     visiontk models rm vit-large
     """
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     for name in names:
@@ -104,7 +104,7 @@ def rm(names: Names) -> None:
             raise UsageError(f"{name} comes with the package and stays; only cached models can be removed")
         repo = entry.id if entry else _repo(name)
         try:
-            cache = scan_cache_dir()
+            cache = scan_cache_dir(constants.HF_HUB_CACHE)
         except CacheNotFound:
             cache = None
         repos = [cached for cached in cache.repos if cached.repo_id == repo] if cache else []
