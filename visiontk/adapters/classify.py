@@ -102,7 +102,7 @@ class Classifier:
 
     @property
     def min_side(self) -> int:
-        """JPEGs may be decoded down to this shorter side, in pixels: twice what the resize asks for, so that scores agree within 0.02."""
+        """JPEGs may be decoded down to this shorter side, in pixels: twice what the resize asks for, so that scores agree to about 0.02."""
         return 2 * math.ceil(max(self._size) / min(1.0, float(self.data_config["crop_pct"])))
 
     def prepare(self, image: Image) -> Views:
