@@ -23,6 +23,8 @@ R = TypeVar("R")  # what the model gives
 
 # A batch that is waiting for input longer than this runs part-filled, so that a slow pipe gets its answers at once.
 PATIENCE_S = 0.2
+# How long the end of a run waits for its threads: at once where they are idle, and in vain where one reads a pipe that nobody writes to.
+GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,15 @@ class _Entry(Generic[P]):
 
 
 class _Decoders:
-    """Threads that decode. Unlike those of `ThreadPoolExecutor` they are not waited for when the program ends: one of them may be reading a
-    pipe that nobody writes to.
+    """Threads that decode. Unlike those of `ThreadPoolExecutor` they are not waited for without end: one of them may be reading a pipe that
+    nobody writes to.
     """
 
     def __init__(self, count: int) -> None:
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._count = count
-        for number in range(count):
-            threading.Thread(target=self._run, name=f"decode-{number}", daemon=True).start()
+        self.threads = [threading.Thread(target=self._run, name=f"decode-{number}", daemon=True) for number in range(count)]
+        for thread in self.threads:
+            thread.start()
 
     def submit(self, work: Callable[[], P]) -> Future[P]:
         future: Future[P] = Future()
@@ -79,7 +81,7 @@ class _Decoders:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._work.get_nowait()
-        for _ in range(self._count):
+        for _ in self.threads:
             self._work.put(None)
 
     def _run(self) -> None:
@@ -132,6 +134,14 @@ def run(
     finally:
         stop.set()
         decoders.close()
+        _await([feeder, *decoders.threads])
+
+
+def _await(threads: list[threading.Thread]) -> None:
+    """Let the threads end before the interpreter does: one that leaves a C++ library while Python is being torn down aborts the process."""
+    deadline = time.monotonic() + GRACE_S
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _feed(
