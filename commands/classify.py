@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def classify(
     form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console)
     if out == "-" and not resume:
         form, writer = "bytes", writers.Nothing()
-    report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=form == "table" and running.is_terminal())
+    report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     outcomes = stream.run(

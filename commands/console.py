@@ -69,13 +69,13 @@ class Report:
         if self._progress:
             self._progress.advance(self._task)
 
-    def summary(self, stats: Stats, skipped: str = "") -> None:
+    def summary(self, stats: Stats) -> None:
         """The closing lines: what failed or passed through, whether memory ran out; how many and how fast, on a terminal."""
         if self._quiet:
             return
         elapsed = time.perf_counter() - stats.started
         if stats.items and self._progress:
-            say(f"{stats.items} {self._noun} in {elapsed:.1f} s, {stats.items / max(elapsed, 1e-9):.1f} a second{skipped}")
+            say(f"{stats.items} {self._noun} in {elapsed:.1f} s, {stats.items / max(elapsed, 1e-9):.1f} a second")
         if stats.halved:
             say(
                 f"memory ran out, so the batch size was halved to {stats.batch_size}; start with --batch-size {stats.batch_size}", "warning"

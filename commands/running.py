@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +112,3 @@ def _line(outcome: Outcome[R], stage: str, value: Callable[[Outcome[R], int], Re
         except ItemError as late:
             error = late
     return {**record, stage: error_value(error)}, error
-
-
-def is_terminal() -> bool:
-    return sys.stdout.isatty()

@@ -103,7 +103,7 @@ class Classifier:
     @property
     def min_side(self) -> int:
         """JPEGs may be decoded down to this shorter side, in pixels: twice what the resize asks for, so that scores agree to about 0.02."""
-        return 2 * math.ceil(max(self._size) / min(1.0, float(self.data_config["crop_pct"])))
+        return min_side(self.data_config)
 
     def prepare(self, image: Image) -> Views:
         """Preprocess one RGB image as the model's data config says: uint8 (views, channels, height, width).
@@ -188,7 +188,6 @@ class Classifier:
         mode = self.data_config["crop_mode"]
         if mode == "squash":
             return image
-        views = self.prepare(image)
         if mode == "center" and self._size[0] == self._size[1]:
             # The shorter side is resized to `scale` and the middle `size` of it taken.
             side = min(1.0, self._size[0] / _shorter(self._resize.size)) * min(image.size)
@@ -196,7 +195,7 @@ class Classifier:
             return image.crop((round(left), round(top), round(left + side), round(top + side)))
         from PIL import Image as pillow
 
-        return pillow.fromarray(views[0].transpose(1, 2, 0).squeeze())
+        return pillow.fromarray(self.prepare(image)[0].transpose(1, 2, 0).squeeze())
 
     def _both(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         model: Any = self.model
@@ -241,7 +240,7 @@ def load(
     Raises:
         ModelUnavailable, DeviceError, UsageError: see the messages.
     """
-    location = catalog.locate_default("classify") if model is None else catalog.locate("classify", model) or locate_timm(model)
+    location = catalog.locate_default("classify") if model is None else locate(model)
     started = (runtime or Runtime()).start()
     with ThreadPoolExecutor(1) as pool:
         revision = pool.submit(lambda: location.revision or sha256(location.weights))  # beside the building, which it takes as long as
@@ -254,7 +253,18 @@ def load(
     return Classifier(network, started, name=location.name, revision=revision.result(), labels=names, warning=location.warning, tta=tta)
 
 
-def locate_timm(model: str) -> catalog.Location:
+def locate(model: str) -> catalog.Location:
+    """The files of a model that was named: catalog name, path, hub id or timm name. Raises `ModelUnavailable`."""
+    return catalog.locate("classify", model) or _locate_timm(model)
+
+
+def min_side(data_config: dict[str, Any]) -> int:
+    """How small a JPEG may be decoded for a timm data config, its shorter side in pixels; see `Classifier.min_side`."""
+    side: int = max(data_config["input_size"][1:])
+    return 2 * math.ceil(side / min(1.0, float(data_config["crop_pct"])))
+
+
+def _locate_timm(model: str) -> catalog.Location:
     """A timm name, ``architecture`` or ``architecture.tag``: timm knows the hub id of its weights."""
     import timm
 

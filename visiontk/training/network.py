@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from visiontk import catalog
-from visiontk.adapters.classify import locate_timm
+from visiontk.adapters.classify import locate
 from visiontk.adapters.classify_weights import read_config, read_weights
 from visiontk.errors import ModelUnavailable, UsageError
 from visiontk.hub import first_line
@@ -60,7 +59,7 @@ def transfer(plan: Plan, classes: int, arguments: dict[str, Any]) -> nn.Module:
     import timm
 
     assert plan.model is not None
-    location = catalog.locate("classify", plan.model) or locate_timm(plan.model)
+    location = locate(plan.model)
     config, weights = read_config(location, None), read_weights(location.weights)
     architecture = config["architecture"]
     if not timm.is_model(architecture):

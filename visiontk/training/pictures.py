@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from visiontk.adapters.classify import min_side
 from visiontk.errors import ItemError
 from visiontk.media.images import crop_extreme, decode
 
@@ -73,8 +73,8 @@ class Files:
     def pictures(self, split: str, config: DataConfig, *, augment: str, seed: int) -> Pictures:
         examples = self.examples.train if split == "train" else self.examples.val
         if augment == "none":
-            return FilePictures(examples, eval_transform(config), eval_min_side(config))
-        return FilePictures(examples, train_transform(config, augment), 2 * eval_min_side(config), seed)
+            return FilePictures(examples, eval_transform(config), min_side(config))
+        return FilePictures(examples, train_transform(config, augment), 2 * min_side(config), seed)
 
 
 class FilePictures:
@@ -176,12 +176,6 @@ def eval_transform(config: DataConfig) -> Callable[[Any], Any]:
 
     made: Callable[[Any], Any] = create_transform(**config, is_training=False, use_prefetcher=True)
     return made
-
-
-def eval_min_side(config: DataConfig) -> int:
-    """How small JPEGs may be decoded, as `visiontk.adapters.classify.Classifier.min_side`."""
-    side: int = max(config["input_size"][1:])
-    return 2 * math.ceil(side / min(1.0, float(config["crop_pct"])))
 
 
 def _as_it_is(batch: Any) -> Any:
