@@ -1,0 +1,148 @@
+"""Masks to compare, as they lie on a disk: frames of indexed PNGs, a folder per object, or lines of `visiontk segment`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visiontk.errors import ItemError, UsageError
+from visiontk.records import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from visiontk.metrics.regions import Mask
+
+    IndexMap = NDArray[np.uint16]
+
+_COLOURED = (2, 6)  # the 26th byte of a PNG with colours of its own: what kind of colour
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The masks of one frame by object, each (H, W), and their ``shape``; None where there are no masks that would tell."""
+
+    shape: tuple[int, ...] | None
+    masks: dict[int, Mask]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A video, or a set of images, whose masks are maps of object numbers: ``00000.png`` and so on, by name without the suffix."""
+
+    name: str
+    files: dict[str, Path]
+
+    def names(self) -> list[str]:
+        return sorted(self.files)
+
+    def has(self, frame: str, only: int | None) -> bool:
+        return frame in self.files
+
+    def where(self, frame: str) -> str:
+        return str(self.files.get(frame, f"{self.name} frame {frame}"))
+
+    def map(self, frame: str) -> IndexMap:
+        """Object numbers (H, W) of one frame. Raises UsageError."""
+        from visiontk.media.masks import read_index_map
+
+        file = self.files[frame]
+        try:
+            found = read_index_map(file)
+        except ItemError as error:
+            raise UsageError(error.message) from error
+        if found.max() > 1 and _has_colours(file):
+            raise UsageError(f"{file} has colours for objects, and they are numbered anew in each frame; save it as a palette PNG")
+        return found
+
+    def masks(self, frame: str, only: int | None) -> Picture:
+        """Masks of all objects, or of ``only`` one. Raises UsageError."""
+        from visiontk.metrics.regions import split
+
+        if only == 0:
+            raise UsageError(f"{self.where(frame)} cannot hold object 0 of the truth, which is its background; give a folder per object")
+        found = self.map(frame)
+        return Picture(found.shape, split(found) if only is None else {only: found == only})
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A video whose objects have a folder of masks each, as SA-V has it: ``000/00000.png``. Objects may overlap."""
+
+    name: str
+    objects: dict[int, Frames]
+
+    def names(self, only: int) -> list[str]:
+        return self.objects[only].names()
+
+    def has(self, frame: str, only: int | None) -> bool:
+        return any(frame in frames.files for number, frames in self.objects.items() if only in (None, number))
+
+    def where(self, frame: str) -> str:
+        return f"{self.name} frame {frame}"
+
+    def masks(self, frame: str, only: int | None) -> Picture:
+        """Masks of all objects, or of ``only`` one. Raises UsageError."""
+        chosen = {number: frames for number, frames in self.objects.items() if only in (None, number) and frame in frames.files}
+        masks = {number: _one_object(frames, frame) for number, frames in chosen.items()}
+        return _picture(masks, self.where(frame))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A video or a set of images as `visiontk segment` has answered: by frame number, or by the image's name without the suffix."""
+
+    name: str
+    source: str
+    frames: dict[str | int, list[Record] | str] = field(default_factory=dict)  # objects, or why there are none
+
+    def has(self, frame: str, only: int | None) -> bool:
+        return self._key(frame) in self.frames
+
+    def where(self, frame: str) -> str:
+        return f"{self.source}, {self.name} frame {frame}"
+
+    def masks(self, frame: str, only: int | None) -> Picture:
+        """Masks of all objects, or of ``only`` one. Raises UsageError."""
+        from visiontk.media.masks import decode_rle
+
+        objects = self.frames[self._key(frame)]
+        if isinstance(objects, str):
+            raise UsageError(f"{self.where(frame)} has no masks ({objects}); segment it again")
+        try:
+            masks: dict[int, Mask] = {one["id"]: decode_rle(one.get("rle")) for one in objects if only in (None, one["id"])}
+        except ItemError as error:
+            raise UsageError(f"{self.where(frame)}: {error.message}") from error
+        return _picture(masks, self.where(frame))
+
+    def _key(self, frame: str) -> str | int:
+        """A frame of the truth among ours: its name, or the number that its name is."""
+        return int(frame) if frame not in self.frames and frame.isdecimal() else frame
+
+
+Truth = Frames | Folders
+Video = Frames | Folders | Lines
+
+
+def _picture(masks: dict[int, Mask], where: str) -> Picture:
+    shapes = {mask.shape for mask in masks.values()}
+    if len(shapes) > 1:
+        raise UsageError(f"{where}: the masks of its objects differ in size; give masks of one size")
+    return Picture(shapes.pop() if shapes else None, masks)
+
+
+def _one_object(frames: Frames, frame: str) -> Mask:
+    found = frames.map(frame)
+    mask: Mask = found > 0
+    if (mask & (found < found.max())).any():
+        raise UsageError(
+            f"{frames.where(frame)} holds several objects, and a folder of three digits is one; name the video's folder otherwise"
+        )
+    return mask
+
+
+def _has_colours(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(26)[-1] in _COLOURED

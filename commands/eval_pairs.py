@@ -1,0 +1,121 @@
+"""Which prediction belongs to which truth, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from visiontk.errors import UsageError
+
+from .eval_masks import Folders, Frames, Lines, Picture, Truth, Video
+
+if TYPE_CHECKING:
+    from visiontk.metrics.protocols import Masks
+
+BINARY = 255  # a mask of 0 and 255 is one object
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One video, or one object of it, in truth and prediction.
+
+    Attributes:
+        only: the object, where the truth has a folder for each; None for all of them.
+        annotated: all frames of the truth, in order.
+        binary: the truth is a mask of 0 and 255, so everything above 0 is object 1, in the prediction as well.
+    """
+
+    truth: Truth
+    predicted: Video
+    only: int | None
+    annotated: list[str]
+    binary: bool
+
+    @property
+    def video(self) -> str:
+        return self.truth.name
+
+    @property
+    def name(self) -> str:
+        """For messages: ``bear``, ``object 3 of bear``."""
+        return self.video if self.only is None else f"object {self.only} of {self.video}"
+
+    def masks(self, frame: str) -> tuple[Masks, Masks]:
+        """Predicted and true masks of a frame, of one size. Raises UsageError."""
+        predicted, truth = self.predicted.masks(frame, None if self.binary else self.only), self.truth.masks(frame, self.only)
+        if predicted.shape and truth.shape and predicted.shape != truth.shape:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (predicted.shape, truth.shape)]
+            raise UsageError(f"{self.predicted.where(frame)} is {sizes[0]} pixels and the truth is {sizes[1]}; give masks of one size")
+        return (_merge(predicted), _merge(truth)) if self.binary else (predicted.masks, truth.masks)
+
+    def check(self, frames: list[str]) -> None:
+        """Raise UsageError unless the prediction has all these frames."""
+        missing = [frame for frame in frames if not self.predicted.has(frame, self.only)]
+        if not missing:
+            return
+        if len(missing) == len(frames):
+            raise UsageError(f"PRED and GT have no frame of {self.name} in common; GT has {frames[0]} and so on, name both sides alike")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UsageError(f"PRED lacks frame {missing[0]}{more} of {self.name}, which GT has; predict every annotated frame")
+
+
+def pair(truth: Mapping[str, Truth], predicted: Mapping[str, Video], warn: Callable[[str], None]) -> list[Pair]:
+    """Pairs by the videos' names; a video alone on both sides needs none, and neither does a picture. In the order of the names.
+
+    Raises:
+        UsageError: PRED lacks a video of GT.
+    """
+    if len(truth) == len(predicted) == 1:
+        (true,), (guess,) = truth.values(), predicted.values()
+        return _pairs(true, _renamed(true, guess))
+    missing, extra = sorted(truth.keys() - predicted.keys()), sorted(predicted.keys() - truth.keys())
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UsageError(f"PRED has no {missing[0]}{more}, which GT has; predict every video, or name a part of GT")
+    if extra:
+        warn(f"left out {len(extra)} of PRED that GT lacks: {', '.join(extra[:3])}{' ...' if len(extra) > 3 else ''}")
+    return [found for name in sorted(truth) for found in _pairs(truth[name], predicted[name])]
+
+
+def _pairs(truth: Truth, predicted: Video) -> list[Pair]:
+    if isinstance(truth, Folders):
+        return [Pair(truth, predicted, only, truth.names(only), False) for only in truth.objects]
+    return [Pair(truth, _counted(predicted, truth.names()), None, truth.names(), _is_binary(truth))]
+
+
+def _is_binary(truth: Frames) -> bool:
+    """Whether the first frame that holds anything holds nothing but 255."""
+    highest = (found for frame in truth.names() if (found := truth.map(frame)).any())
+    first = next(highest, None)
+    return first is not None and bool(((first == 0) | (first == BINARY)).all())
+
+
+def _merge(picture: Picture) -> Masks:
+    """All masks as object 1."""
+    import numpy as np
+
+    return {1: np.logical_or.reduce(list(picture.masks.values()))} if picture.masks else {}
+
+
+def _renamed(truth: Truth, predicted: Video) -> Video:
+    """A single picture answers for a single picture, whatever its name."""
+    if isinstance(truth, Folders) or isinstance(predicted, Folders):
+        return predicted
+    own = predicted.files if isinstance(predicted, Frames) else predicted.frames
+    if len(truth.files) != 1 or len(own) != 1:
+        return predicted
+    (name,) = truth.files
+    if isinstance(predicted, Frames):
+        return replace(predicted, files={name: next(iter(predicted.files.values()))})
+    return replace(predicted, frames={name: next(iter(predicted.frames.values()))})
+
+
+def _counted(predicted: Video, annotated: list[str]) -> Video:
+    """Lines count frames from 0. Where the truth has as many, and its names count from 1, they are the same frames."""
+    count = len(annotated)
+    if not isinstance(predicted, Lines) or set(predicted.frames) != set(range(count)):
+        return predicted
+    if not all(name.isdecimal() for name in annotated) or sorted(map(int, annotated)) != list(range(1, count + 1)):
+        return predicted
+    return replace(predicted, frames={int(frame) + 1: objects for frame, objects in predicted.frames.items()})
