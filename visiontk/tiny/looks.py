@@ -26,6 +26,7 @@ class Augment:
         tint: probability that it is dyed in a named colour, which its caption then names.
         flat: probability that its shades are reduced to a few flat ones.
         outline: probability of a line of one or two pixels around it.
+        share: probability that a drawing is varied at all.
     """
 
     hue: float = 0.0
@@ -36,6 +37,7 @@ class Augment:
     tint: float = 0.0
     flat: float = 0.0
     outline: float = 0.0
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,12 @@ def vary(textures: torch.Tensor, augment: Augment, draws: Draws, per_item: int) 
     if augment.outline:
         colours, alpha = _outline(colours, alpha, outlined, some(0.5), some(0.6), draws.uniform(per_item, 3).flatten(0, 1))
     recoloured = (turns.abs() > _VISIBLE_TURN) | greyed | dyed
-    return Looks(torch.cat([colours * alpha, alpha], dim=1), recoloured, tints)
+    varied = torch.cat([colours * alpha, alpha], dim=1)
+    if augment.share < 1:
+        chosen = some(augment.share)
+        varied = torch.where(chosen[:, None, None, None], varied, textures)
+        recoloured, tints = recoloured & chosen, torch.where(chosen, tints, -1)
+    return Looks(varied, recoloured, tints)
 
 
 def turn_hue(colours: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:

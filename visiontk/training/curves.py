@@ -20,14 +20,14 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def plot(lines: Sequence[dict[str, Any]], title: str) -> Figure:
-    """Loss (left) and accuracy (right) by step, for each split that the lines speak of."""
+def plot(lines: Sequence[dict[str, Any]], title: str, quality: str = "accuracy") -> Figure:
+    """Loss (left) and ``quality`` (right) by step, for each split that the lines speak of."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw(left, lines, "loss")
-    _draw(right, lines, "accuracy")
+    _draw(right, lines, quality)
     left.set_ylim(bottom=0)
     right.set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=10)
@@ -43,6 +43,6 @@ def _draw(axis: Axes, lines: Sequence[dict[str, Any]], quantity: str) -> None:
             style: dict[str, Any] = {"marker": "o", "markersize": 3} if measured else {"linewidth": 1}
             axis.plot(steps, values, color=COLOURS[name], label=f"{label}: {values[-1]:.3f}" if measured else label, **style)
     axis.set_xlabel("Step")
-    axis.set_ylabel(quantity.capitalize())
+    axis.set_ylabel("IoU" if quantity == "iou" else quantity.capitalize())
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -1,0 +1,180 @@
+"""`visiontk train segment`: what a step learns from, how it is judged, and that a run that was stopped comes to the same weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from visiontk.errors import UsageError
+from visiontk.training import segment_clips, segment_loss
+from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+SURE = 20.0  # a logit
+
+
+def square(size: int, low: int, high: int) -> torch.Tensor:
+    mask = torch.zeros(1, size, size, dtype=torch.bool)
+    mask[:, low:high, low:high] = True
+    return mask
+
+
+def logits_of(mask: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask, SURE, -SURE)[:, None]
+
+
+def test_a_sure_and_right_answer_costs_nothing() -> None:
+    target = square(16, 4, 12)
+    loss = segment_loss.mask_loss(logits_of(target), torch.ones(1, 1), torch.tensor([[SURE]]), target)
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+
+
+def test_an_unsure_answer_costs_what_the_formulae_say() -> None:
+    """At logit 0 everywhere, for a target of 64 of 256 pixels and a predicted IoU of 0.5."""
+    target = square(16, 4, 12)
+    loss = segment_loss.mask_loss(torch.zeros(1, 1, 16, 16), torch.full((1, 1), 0.5), torch.zeros(1, 1), target)
+    share, log2 = 64 / 256, 0.6931472
+    focal = (0.25 * share + 0.75 * (1 - share)) * 0.5**2 * log2
+    dice = 1 - (2 * 0.5 * 64 + 1) / (0.5 * 256 + 64 + 1)
+    iou = 0.5  # nothing is above 0, so the true IoU is 0
+    assert loss.item() == pytest.approx(2 * focal + 5 * dice + iou + log2, rel=1e-5)
+
+
+def test_of_several_masks_the_best_learns_its_shape_and_all_learn_their_iou() -> None:
+    target = square(16, 4, 12)
+    logits = torch.cat([logits_of(target), logits_of(~target), logits_of(square(16, 0, 2))], dim=1).requires_grad_()
+    ious = torch.full((1, 3), 0.5, requires_grad=True)
+    torch.autograd.backward(segment_loss.mask_loss(logits, ious, torch.tensor([[SURE]]), target).sum())
+    assert logits.grad is not None and ious.grad is not None
+    assert not logits.grad[0, 1:].any()
+    assert ious.grad[0].tolist() == pytest.approx([-1 / 3, 1 / 3, 1 / 3])
+
+
+def test_of_a_hidden_object_only_the_score_learns() -> None:
+    nothing = torch.zeros(1, 16, 16, dtype=torch.bool)
+    logits, score = torch.zeros(1, 1, 16, 16, requires_grad=True), torch.zeros(1, 1, requires_grad=True)
+    loss = segment_loss.mask_loss(logits, torch.zeros(1, 1), score, nothing)
+    torch.autograd.backward(loss.sum())
+    assert loss.item() == pytest.approx(0.6931472) and logits.grad is not None and score.grad is not None
+    assert not logits.grad.any() and score.grad.item() == pytest.approx(0.5)
+
+
+def test_a_batch_holds_the_frontmost_objects_that_are_seen_at_first() -> None:
+    batch = segment_clips.render_batch(3, range(6), 4, 64, 2)
+    assert batch.frames.shape == (4, 6, 3, 64, 64) and batch.frames.dtype == torch.uint8
+    assert batch.masks.shape[0] == 4 and batch.masks.shape[1] == len(batch.clip_of)
+    assert batch.clip_of.bincount(minlength=6).tolist() == [min(2, count) for count in seen_in(3, 6, 4)]
+    assert (batch.masks[0].flatten(1).float().mean(1) >= segment_clips.LEAST_PIXELS).all()
+    for frame in batch.masks:  # visible pixels: no two objects of a clip share one
+        for clip in range(6):
+            assert int(frame[batch.clip_of == clip].sum(0).max()) <= 1
+
+
+def seen_in(seed: int, clips: int, frames: int) -> list[int]:
+    """How many objects of each clip cover enough of its first frame."""
+    from visiontk.tiny import world
+
+    rendered = world.render_clips(seed, clips, frames, size=64)
+    least, numbers = segment_clips.LEAST_PIXELS * 64 * 64, range(1, rendered.labels.shape[1] + 1)
+    return [sum(int((first == number).sum()) >= least for number in numbers) for first in rendered.index_masks[:, 0]]
+
+
+def test_pictures_come_first_and_then_every_third_time() -> None:
+    plan = SegmentPlan(steps=30, image_steps=10, clips=5, frames=6, images=7)
+    turns = [turn(plan, step) for step in range(30)]
+    assert all((found.frames, found.count) == (1, 7) for found in turns[:10])
+    assert [found.frames for found in turns[10:]] == [1 if step % 3 == 0 else 6 for step in range(10, 30)]
+    assert turns == [turn(plan, step) for step in range(30)]
+
+
+def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:
+    plan = SegmentPlan(steps=9000, image_steps=3000)
+    pictures = [turn(plan, step).prompting.kind for step in range(3000)]
+    clips = [found.prompting.kind for step in range(3000, 9000) if (found := turn(plan, step)).frames > 1]
+    for drawn, shares in ((pictures, IMAGE_KINDS), (clips, CLIP_KINDS)):
+        for kind, share in shares.items():
+            assert drawn.count(kind) / len(drawn) == pytest.approx(share, abs=0.03)
+
+
+def test_a_mask_is_corrected_on_another_frame_alone() -> None:
+    plan = SegmentPlan(steps=300, image_steps=0, frames=6)
+    for step in range(300):
+        found = turn(plan, step).prompting
+        if turn(plan, step).frames > 1:
+            assert (0 in found.corrected) == (found.kind != "mask")
+            assert all(1 <= frame < 6 for frame in found.corrected if frame)
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="use tiny"):
+        SegmentPlan(data="photos").check()
+    with pytest.raises(UsageError, match="--image-steps 5 are more than --steps 4"):
+        SegmentPlan(steps=4, image_steps=5).check()
+
+
+QUICK = ["--steps", "4", "--image-steps", "2", "--images", "2", "--clips", "1", "--frames", "3", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's configuration with a smaller picture."""
+    import visiontk
+
+    bundled = Path(visiontk.__file__).parent / "weights" / "tiny-sam2" / "config.yaml"
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(bundled.read_text().replace("image_size: 128", "image_size: 64").replace("feat_sizes: [8, 8]", "feat_sizes: [4, 4]"))
+    return path
+
+
+def loop(config: Path, folder: Path, stop_after: int | None = None) -> Any:
+    """A run of four steps, stopped as Ctrl-C does after so many."""
+    from contextlib import nullcontext
+
+    from visiontk.runtime import Runtime
+    from visiontk.training.checkpoint import Folder
+    from visiontk.training.segment_run import Loop
+
+    class Told:
+        def begin(self, steps: int, done: int) -> None: ...
+
+        def step(self, step: int) -> None:
+            if step == stop_after:
+                raise KeyboardInterrupt
+
+        def metrics(self, line: dict[str, Any]) -> None: ...
+
+        def warn(self, message: str) -> None: ...
+
+    folder.mkdir(exist_ok=True)
+    plan = SegmentPlan(config=str(config), steps=4, image_steps=2, images=2, clips=1, frames=3, seed=5)
+    made = Loop(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start(), Folder(folder), Told(), nullcontext)
+    made.run()
+    return made
+
+
+def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path: Path) -> None:
+    whole = loop(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        loop(config, tmp_path / "stopped", stop_after=3)
+    again = loop(config, tmp_path / "stopped")
+    assert again.step == 4
+    for name, value in whole.average.module.state_dict().items():
+        assert torch.equal(value, again.average.module.state_dict()[name]), name
+    lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "stopped")]
+    assert [(line["step"], line["train"]["loss"], line["train"]["iou"]) for line in lines[0]] == [
+        (line["step"], line["train"]["loss"], line["train"]["iou"]) for line in lines[1]
+    ]
+    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4]
+
+
+def test_nothing_to_write_to_is_said_at_once(run: Run) -> None:
+    result = run("train", "segment", "tiny")
+    assert result.code == 2 and "pass -o DIR" in result.stderr
+    result = run("train", "segment", "photos", "-o", "x")
+    assert result.code == 2 and "use tiny" in result.stderr

@@ -1,0 +1,63 @@
+"""Pictures and clips of the tiny world as SAM 2 is trained on them: frames, and the masks of a few objects in every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visiontk.tiny import world
+
+from .tiny_data import STRONG
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # sam2/utils/transforms.py
+LEAST_PIXELS = 1 / 500  # of the first frame: less of a thing is nothing to click on
+_COLOURED = world.Augment(**STRONG)
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """B clips of T frames, and N objects of them, each of which is seen in its clip's first frame.
+
+    Attributes:
+        frames: uint8 (T, B, 3, S, S).
+        masks: bool (T, N, S, S), the visible pixels; empty where the object is hidden.
+        clip_of: int64 (N), the clip that an object belongs to.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    clip_of: Tensor
+
+    def to(self, device: torch.device) -> ClipBatch:
+        return ClipBatch(self.frames.to(device), self.masks.to(device), self.clip_of.to(device))
+
+
+def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int) -> ClipBatch:
+    """Pictures (``frames`` 1) or clips, with up to ``most`` objects of each, the frontmost first.
+
+    Pictures hold one to four things in varied colours, clips one to three as they are drawn: the world's clips vary no colours.
+    """
+    if frames == 1:
+        scenes = world.render_scenes(seed, indices, size=size, objects=(1, 4), augment=_COLOURED)
+        return _chosen(scenes.images[None], scenes.masks.transpose(0, 1)[None], most)
+    clips = world.render_clips(seed, indices, frames, size=size)
+    numbers = torch.arange(1, clips.labels.shape[1] + 1)
+    masks = clips.index_masks.permute(1, 0, 2, 3)[:, None] == numbers[:, None, None, None]
+    return _chosen(clips.frames.transpose(0, 1), masks, most)
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """uint8 (..., 3, S, S) to the floats that SAM 2 takes."""
+    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, STD))
+    return (frames.float() / 255 - mean) / std
+
+
+def _chosen(frames: Tensor, masks: Tensor, most: int) -> ClipBatch:
+    """``masks`` (T, O, B, S, S), the rearmost object first."""
+    seen = masks[0].flatten(2).float().mean(-1) >= LEAST_PIXELS  # (O, B)
+    rank = seen.flip(0).cumsum(0).flip(0)  # 1 for the frontmost that is seen
+    objects, clips = (seen & (rank <= most)).nonzero(as_tuple=True)
+    return ClipBatch(frames, masks[:, objects, clips], clips)

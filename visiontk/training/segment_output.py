@@ -1,0 +1,115 @@
+"""The folder that a run of ``visiontk train segment`` leaves behind: SAM 2's configuration, weights, a card and the curves."""
+
+from __future__ import annotations
+
+import platform
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from visiontk.artefacts import write
+from visiontk.errors import OutputError, UsageError
+from visiontk.hub import first_line
+from visiontk.runtime import Started
+
+from .curves import plot, read_metrics
+from .output import device_name
+from .segment_plan import SegmentPlan
+
+CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+VISIBLE_AT_FIRST = 3.0  # bias of the object score: a model that takes nothing to be visible learns no shapes
+_PACKAGES = ("visiontk", "sam2", "torch")
+
+
+def config_text(plan: SegmentPlan) -> str:
+    """The YAML that describes the model. Raises UsageError."""
+    if plan.config is None:
+        return resources.files("visiontk").joinpath("weights", "tiny-sam2", CONFIG).read_text("utf-8")
+    try:
+        return Path(plan.config).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--config {plan.config} cannot be read ({first_line(error)}); name a YAML file of sam2's format") from error
+
+
+def build(plan: SegmentPlan) -> Any:
+    """A ``SAM2Base`` with random weights, seeded by the caller. Raises UsageError for a configuration that makes none."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    model: Any = instantiate(OmegaConf.create(config_text(plan)).model)
+    with torch.no_grad():
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(VISIBLE_AT_FIRST)
+    return model
+
+
+def write_model(network: nn.Module, plan: SegmentPlan, folder: Path) -> None:
+    """Weights and configuration, each whole or not at all, the configuration last. Raises OutputError."""
+    from safetensors.torch import save
+
+    dtype = torch.float16 if plan.half else torch.float32
+    state = {name: value.detach().to("cpu", dtype).contiguous().clone() for name, value in network.state_dict().items()}
+    text = config_text(plan)
+    write(folder / WEIGHTS, lambda file: file.write(save(state, {"format": "pt"})))
+    write(folder / CONFIG, lambda file: file.write(text.encode()))
+
+
+def write_report(folder: Path, plan: SegmentPlan, figures: dict[str, Any], *, seconds: float, started: Started) -> None:
+    """README.md and curves.png. Raises OutputError."""
+    figure = plot(read_metrics(folder / "metrics.jsonl"), "SAM 2 on the tiny world", "iou")
+    write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
+    parameters = sum(value.numel() for value in _weights(folder).values())
+    text = card(str(folder), plan, figures, parameters=parameters, seconds=seconds, device=device_name(started.device))
+    write(folder / "README.md", lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def card(name: str, plan: SegmentPlan, figures: dict[str, Any], *, parameters: int, seconds: float, device: str) -> str:
+    """README.md, with the front matter that the hub reads."""
+    rows = "\n".join(f"| {measured} | {values['training']:.3f} | {values['held_out']:.3f} |" for measured, values in figures.items())
+    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    return f"""---
+library_name: sam2
+pipeline_tag: mask-generation
+tags: [image-segmentation, video-segmentation, sam2, visiontk]
+---
+# {name}
+
+SAM 2.1 in small: the classes of the package sam2, {parameters / 1e6:.2f} M parameters in {"fp16" if plan.half else "fp32"}, trained from
+nothing on the drawn things of visiontk's tiny world. It knows no photographs.
+
+    visiontk segment VIDEO --model {name} --prompt point
+
+**How good.** Measured on freshly rendered pictures and clips, on the weights in this folder, in the styles of drawing that it was trained
+on and in one that it never saw:
+
+| | training styles | held-out style |
+|---|---|---|
+{rows}
+
+J is the intersection over union of a mask, F the agreement of its outline, J&F their mean (DAVIS 2017, without the first and the last
+frame); the click is on the pixel of the object that is nearest to its middle.
+
+**How it was made.** AdamW, {plan.steps} steps, the first {plan.pictures_alone} of them over {plan.images} pictures each, the others two
+in three over {plan.clips} clips of {plan.frames} frames; learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a
+cosine to 0; moving average of the weights {plan.ema:g}. Prompts are points, boxes and masks, with correction clicks where the answer is
+wrong; the losses are those of the SAM 2 paper.
+
+    {plan.command(name)}
+
+Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
+{versions}, Python {platform.python_version()}.
+
+![curves](curves.png)
+"""
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(folder / WEIGHTS)
+    except OSError as error:
+        raise OutputError(f"{folder / WEIGHTS} cannot be read ({error.strerror or error}); run it again") from error

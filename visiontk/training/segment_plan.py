@@ -1,0 +1,116 @@
+"""What a run of ``visiontk train segment`` was asked to do."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+
+from visiontk.errors import UsageError
+
+from .chance import derive
+from .plan import Schedule
+from .segment_track import Kind, Prompting
+
+# How often an object is prompted with what: pictures, and the first frames of clips.
+IMAGE_KINDS: dict[Kind, float] = {"point": 0.5, "box": 0.5}
+CLIP_KINDS: dict[Kind, float] = {"point": 0.4, "box": 0.2, "mask": 0.4}
+IMAGE_AMONG_CLIPS = 3  # once the clips have begun, every third step is one of pictures
+LOG_LINES, SAVE_EVERY = 200, 200
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """The options of ``visiontk train segment``, by their names.
+
+    Attributes:
+        data: ``tiny``, the bundled world.
+        config: a file of sam2's format that describes the model; None for that of the bundled ``tiny-sam2``.
+        steps: updates of the weights; the first ``image_steps`` of them (None: half) over pictures alone.
+        images, clips, frames: pictures of a step, clips of a step and their frames.
+        objects: at most so many of each picture or clip.
+        clicks: correction clicks: on a picture, and on the first and one other frame of a clip.
+        warmup, lr, weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
+        ema: moving average of the weights, which is what is written.
+    """
+
+    data: str = "tiny"
+    config: str | None = None
+    steps: int = 3000
+    image_steps: int | None = None
+    images: int = 16
+    clips: int = 3
+    frames: int = 8
+    objects: int = 2
+    clicks: int = 2
+    lr: float = 8e-4
+    weight_decay: float = 0.05
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.998
+    half: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise UsageError for options that make no sense together."""
+        if self.data != "tiny":
+            raise UsageError(f"{self.data} is no data set that segmentation is trained on; use tiny")
+        if not 0 <= self.pictures_alone <= self.steps:
+            raise UsageError(f"--image-steps {self.image_steps} are more than --steps {self.steps}")
+
+    @property
+    def pictures_alone(self) -> int:
+        """Steps over pictures alone, at the start."""
+        return self.steps // 2 if self.image_steps is None else self.image_steps
+
+    def command(self, out: str) -> str:
+        """The command line that asks for this, defaults left out."""
+        words = ["visiontk", "train", "segment", self.data]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                flag = "--" + field.name.replace("_", "-")
+                words += [flag] if value is True else [flag, str(value)]
+        return shlex.join([*words, "-o", out])
+
+    def schedule(self) -> Schedule:
+        """For the learning rate and the lines."""
+        return Schedule(
+            steps=self.steps,
+            batch=self.images,
+            accumulate=1,
+            epoch=self.steps,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            warmup=min(self.warmup, self.steps // 10),
+            clip=self.clip,
+            eval_every=self.steps,
+            save_every=SAVE_EVERY,
+            log_every=max(1, min(50, self.steps // LOG_LINES)),
+        )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one step learns from: ``count`` pictures or clips of ``frames`` frames, prompted so."""
+
+    frames: int
+    count: int
+    prompting: Prompting
+
+
+def turn(plan: SegmentPlan, step: int) -> Turn:
+    """The turn of a step, a function of the plan alone."""
+    if step < plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
+        return Turn(1, plan.images, Prompting(_drawn(plan, step, IMAGE_KINDS), (0,), plan.clicks))
+    kind = _drawn(plan, step, CLIP_KINDS)
+    other = 1 + derive(plan.seed, "corrected", step) % max(1, plan.frames - 1)
+    return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1))
+
+
+def _drawn(plan: SegmentPlan, step: int, kinds: dict[Kind, float]) -> Kind:
+    place = derive(plan.seed, "kind", step) / 2**32
+    for kind, share in kinds.items():
+        place -= share
+        if place < 0:
+            return kind
+    return kind
