@@ -12,6 +12,7 @@ from pathlib import Path
 from . import hub
 from .errors import ModelUnavailable
 
+LAYOUTS = {"classify": hub.TIMM, "segment": hub.SAM2}
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
@@ -37,7 +38,7 @@ class Location:
 
     Attributes:
         name: what the record says: catalog name, hub id or local path.
-        folder: holds ``config.json``; None for a weights file on its own.
+        folder: holds the configuration; None for a weights file on its own.
         weights: safetensors, or a file for ``torch.load(weights_only=True)``.
         revision: the hub's commit; None for local files, whose revision is the sha256 of the weights.
         warning: what the user should know about the choice, or None.
@@ -100,10 +101,10 @@ def locate(task: str, model: str) -> Location | None:
         return locate_entry(entry)
     path = Path(model).expanduser()
     if path.exists() or model.startswith(("./", "../", "/", "~")):
-        return _locate_path(model, path)
+        return _locate_path(model, path, LAYOUTS[task])
     repo = model.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if repo != model or _REPO.fullmatch(repo):
-        return locate_hub(repo)
+        return locate_hub(repo, task)
     return None
 
 
@@ -111,34 +112,36 @@ def locate_entry(entry: Entry) -> Location:
     """The files of a catalog entry. Raises `ModelUnavailable`."""
     if entry.bundled is not None:
         folder = Path(str(resources.files("visiontk").joinpath(entry.bundled)))
-        return Location(entry.name, folder, folder / hub.WEIGHTS[0])
-    fetched = hub.fetch(entry.id)
+        return Location(entry.name, folder, folder / LAYOUTS[entry.task].weights[0])
+    fetched = hub.fetch(entry.id, LAYOUTS[entry.task])
     return Location(entry.name, fetched.folder, fetched.weights, fetched.revision)
 
 
-def locate_hub(repo: str) -> Location:
+def locate_hub(repo: str, task: str = "classify") -> Location:
     """The files of a hub id, from the cache or the hub. Raises `ModelUnavailable`."""
-    fetched = hub.fetch(repo)
+    fetched = hub.fetch(repo, LAYOUTS[task])
     return Location(repo, fetched.folder, fetched.weights, fetched.revision)
 
 
-def unknown(model: str, task: str) -> ModelUnavailable:
-    """The error for a word that nobody knows, with the nearest names."""
+def unknown(model: str, task: str | None) -> ModelUnavailable:
+    """The error for a word that nobody knows, with the nearest of the task's names, or of all."""
     import difflib
 
-    known = [entry.name for entry in entries() if entry.task == task]
+    known = [entry.name for entry in entries() if task in (None, entry.task)]
     near = difflib.get_close_matches(model, known, 1)
     hint = f"did you mean {near[0]}?" if near else "see `visiontk models list`"
-    return ModelUnavailable(f"{model} is no catalog name, timm name, hub id or local path; {hint}")
+    own = "timm name, " if task == "classify" else ""
+    return ModelUnavailable(f"{model} is no catalog name, {own}hub id or local path; {hint}")
 
 
-def _locate_path(model: str, path: Path) -> Location:
+def _locate_path(model: str, path: Path, layout: hub.Layout) -> Location:
+    config = str(layout.config)
     if path.is_dir():
-        weights = next((path / name for name in hub.WEIGHTS if (path / name).is_file()), None)
-        if weights is None or not (path / hub.CONFIG).is_file():
-            raise ModelUnavailable(f"the folder {model} has no {hub.CONFIG} with {' or '.join(hub.WEIGHTS)} beside it; name a model folder")
+        weights = next((path / name for name in layout.weights if (path / name).is_file()), None)
+        if weights is None or not (path / config).is_file():
+            raise ModelUnavailable(f"the folder {model} has no {config} with {' or '.join(layout.weights)} beside it; name a model folder")
         return Location(model, path, weights)
     if path.is_file():
-        beside = path.parent / hub.CONFIG
+        beside = path.parent / config
         return Location(model, path.parent if beside.is_file() else None, path)
     raise ModelUnavailable(f"there is no file or folder {model}; check the path")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,27 @@ from .errors import ModelUnavailable
 
 PROBE_S = 3.0
 CONFIG = "config.json"
-# In the order of preference. A `.bin` is read with torch.load(weights_only=True).
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a model, in a folder or a repository.
+
+    Attributes:
+        library: whose layout it is, for messages.
+        config: name of the configuration; None where it comes with the library.
+        weights: names of the weights, in the order of preference; what is no safetensors is read with torch.load(weights_only=True).
+    """
+
+    library: str
+    config: str | None
+    weights: tuple[str, ...]
+
+
+TIMM = Layout("timm", CONFIG, ("model.safetensors", "pytorch_model.bin"))
+SAM2 = Layout("SAM 2", "config.yaml", ("model.safetensors",))
+# Meta's repositories also hold the model for transformers, as config.json and model.safetensors with other names of the tensors.
+_META_SAM2 = re.compile(r"facebook/sam2(\.1)?-hiera-[a-z-]+")
 
 
 @dataclass(frozen=True)
@@ -57,53 +77,86 @@ def split_revision(repo: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def cached(repo: str) -> Fetched | None:
-    """The model from the cache, without a network; None if any part is missing."""
+def layouts(repo: str) -> tuple[Layout, ...]:
+    """How the files of a repository may lie, in the order in which to look."""
+    name, _ = split_revision(repo)
+    if _META_SAM2.fullmatch(name):
+        return (Layout("SAM 2", None, (name.partition("/")[2].replace("-", "_") + ".pt",)),)
+    return TIMM, SAM2
+
+
+def cached(repo: str, layout: Layout | None = None) -> Fetched | None:
+    """The model from the cache, without a network; None if any part is missing. Without a layout, all of `layouts` are looked for."""
     from huggingface_hub import try_to_load_from_cache
 
     name, revision = split_revision(repo)
-    config = try_to_load_from_cache(name, CONFIG, revision=revision)
-    for candidate in WEIGHTS:
-        weights = try_to_load_from_cache(name, candidate, revision=revision)
-        if isinstance(config, str) and isinstance(weights, str):
-            return Fetched(Path(config).parent, Path(weights), Path(weights).parent.name)
+    for option in _options(repo, layout):
+        if option.config is not None and not isinstance(try_to_load_from_cache(name, option.config, revision=revision), str):
+            continue
+        for candidate in option.weights:
+            weights = try_to_load_from_cache(name, candidate, revision=revision)
+            if isinstance(weights, str):
+                return Fetched(Path(weights).parent, Path(weights), Path(weights).parent.name)
     return None
 
 
-def fetch(repo: str) -> Fetched:
+def fetch(repo: str, layout: Layout | None = None) -> Fetched:
     """The model from the cache, else from the hub.
 
     Raises:
         ModelUnavailable: not cached and the hub is out of reach, or the hub has no such model or refuses it.
     """
-    return cached(repo) or download(repo)
+    return cached(repo, layout) or download(repo, layout)
 
 
-def download(repo: str) -> Fetched:
+def download(repo: str, layout: Layout | None = None) -> Fetched:
     """Fetch the newest files of the model (or of ``@revision``). Raises `ModelUnavailable`."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     if not answers():
         raise ModelUnavailable(f"{repo} is not cached and the model hub cannot be had; where it can, run: visiontk models pull {repo}")
-    name, revision = split_revision(repo)
+    options = _options(repo, layout)
     try:
-        config = Path(hf_hub_download(name, CONFIG, revision=revision))
-        for candidate in WEIGHTS:
-            try:
-                weights = Path(hf_hub_download(name, candidate, revision=revision))
-            except EntryNotFoundError:
-                continue
-            return Fetched(config.parent, weights, weights.parent.name)
+        for option in options:
+            fetched = _download(repo, option)
+            if fetched is not None:
+                return fetched
     except GatedRepoError as error:
         raise ModelUnavailable(f"{repo} wants its terms accepted; do that on the hub, then `hf auth login`") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelUnavailable(f"the hub has no model {repo}; see `visiontk models list` for names that work") from error
-    except EntryNotFoundError as error:
-        raise ModelUnavailable(f"{repo} has no {CONFIG}, so it is not a timm model; name another") from error
     except (HfHubHTTPError, OSError) as error:
         raise ModelUnavailable(f"{repo} could not be fetched ({type(error).__name__}: {first_line(error)}); try again") from error
-    raise ModelUnavailable(f"{repo} has none of {', '.join(WEIGHTS)}; name another model")
+    missing, libraries = (
+        " or ".join(names) for names in zip(*((one.config or one.weights[0], one.library) for one in options), strict=True)
+    )
+    raise ModelUnavailable(f"{repo} has no {missing}, so it is not a {libraries} model; name another")
+
+
+def _options(repo: str, layout: Layout | None) -> tuple[Layout, ...]:
+    """The layouts to look for; ``layout`` is for repositories whose name does not say."""
+    known = layouts(repo)
+    return known if layout is None or len(known) == 1 else (layout,)
+
+
+def _download(repo: str, layout: Layout) -> Fetched | None:
+    """The model if the repository is laid out so, else None. Raises `ModelUnavailable` for one without weights."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, revision = split_revision(repo)
+    try:
+        if layout.config:
+            hf_hub_download(name, layout.config, revision=revision)
+    except EntryNotFoundError:
+        return None
+    for candidate in layout.weights:
+        try:
+            weights = Path(hf_hub_download(name, candidate, revision=revision))
+        except EntryNotFoundError:
+            continue
+        return Fetched(weights.parent, weights, weights.parent.name)
+    raise ModelUnavailable(f"{repo} has none of {', '.join(layout.weights)}; name another model")
 
 
 def first_line(error: BaseException) -> str:
