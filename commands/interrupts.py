@@ -20,14 +20,14 @@ def install() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Put Ctrl-C off until this block is done."""
+    """Put Ctrl-C off until this block is done, and those around it that hold it too."""
     global _held, _pending
-    _held = True
+    before, _held = _held, True
     try:
         yield
     finally:
-        _held = False
-    if _pending:
+        _held = before
+    if _pending and not before:
         _pending = False
         raise KeyboardInterrupt
 

@@ -12,14 +12,14 @@ from visiontk import catalog, settings
 from visiontk.errors import ModelUnavailable, UsageError
 
 from .console import say
-from .options import complete_classifiers
+from .options import complete_models
 
 if TYPE_CHECKING:
     from visiontk.catalog import Entry
 
 models = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="List, show, fetch and remove models.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name or hub id.", autocompletion=complete_classifiers)]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names or hub ids.", autocompletion=complete_classifiers)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name or hub id.", autocompletion=complete_models)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names or hub ids.", autocompletion=complete_models)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
 
 
@@ -149,5 +149,5 @@ def _repo(name: str) -> str:
     """A hub id as it stands. Raises for words that can be none."""
     repo = name.removeprefix("hf-hub:")
     if "/" not in repo:
-        raise catalog.unknown(name, "classify")
+        raise catalog.unknown(name, None)
     return repo

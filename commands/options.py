@@ -11,11 +11,25 @@ from visiontk import settings
 from visiontk.runtime import Runtime
 
 
-def complete_classifiers() -> list[str]:
+def complete_models() -> list[str]:
     """For shell completion of model names."""
+    return complete_classifiers() + complete_segmenters()
+
+
+def complete_classifiers() -> list[str]:
+    """Likewise, of one task."""
+    return _names("classify")
+
+
+def complete_segmenters() -> list[str]:
+    """Likewise."""
+    return _names("segment")
+
+
+def _names(task: str) -> list[str]:
     from visiontk import catalog
 
-    return [entry.name for entry in catalog.entries() if entry.task == "classify"]
+    return [entry.name for entry in catalog.entries() if entry.task == task]
 
 
 Inputs = Annotated[
@@ -27,6 +41,10 @@ ClassifyModel = Annotated[
     typer.Option(
         "--model", "-m", metavar="NAME", help="Catalog name, timm name, hub id or local path.", autocompletion=complete_classifiers
     ),
+]
+SegmentModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", help="Catalog name, hub id or local path.", autocompletion=complete_segmenters),
 ]
 Stage = Annotated[str | None, typer.Option("--as", metavar="KEY", help="Key of the results in the record, instead of the command's name.")]
 Format = Annotated[

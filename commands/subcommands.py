@@ -15,6 +15,12 @@ def _classify() -> typer.Typer:
     return _single(classify, AttentionCommand)
 
 
+def _segment() -> typer.Typer:
+    from .segment import segment
+
+    return _single(segment)
+
+
 def _inspect() -> typer.Typer:
     from .inspect import inspect
 
@@ -25,6 +31,12 @@ def _train() -> typer.Typer:
     from .train import train
 
     return train
+
+
+def _eval() -> typer.Typer:
+    from .eval import evaluate
+
+    return evaluate
 
 
 def _tiny() -> typer.Typer:
@@ -54,8 +66,10 @@ def _schema() -> typer.Typer:
 # The one line of each is what its own help begins with; a test compares them.
 SUBCOMMANDS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "classify": ("Label images and video frames.", _classify),
+    "segment": ("Cut out objects in images and videos.", _segment),
     "inspect": ("Draw what a vision transformer has learned.", _inspect),
     "train": ("Train models on your own pictures.", _train),
+    "eval": ("Measure results against the truth.", _eval),
     "tiny": ("A small world of a hundred things, rendered without limit.", _tiny),
     "models": ("List, show, fetch and remove models.", _models),
     "doctor": ("Say what is installed and what would run.", _doctor),

@@ -35,6 +35,9 @@ def classify(
         typer.Option("--model", "-m", metavar="NAME", help="Go on from this trained model.", autocompletion=options.complete_classifiers),
     ] = None,
     from_scratch: Annotated[str | None, typer.Option("--from-scratch", metavar="NAME", help="Train this timm architecture anew.")] = None,
+    same_classes: Annotated[
+        bool, typer.Option("--same-classes", help="DATA has the classes of the --model: keep its head, and go on with AdamW.")
+    ] = False,
     arch_args: Annotated[
         str, typer.Option("--arch-args", metavar="A=1,B=2", help="Arguments of the architecture: patch_size=8,embed_dim=192.")
     ] = "",
@@ -114,6 +117,7 @@ def classify(
         data=data,
         model=model,
         from_scratch=from_scratch,
+        same_classes=same_classes,
         arch_args=arch_args,
         linear_probe=linear_probe,
         few_shot=few_shot,

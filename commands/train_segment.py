@@ -31,7 +31,7 @@ def segment(
     clips: Annotated[int, typer.Option("--clips", metavar="N", min=1, help="Clips per step.")] = 3,
     frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Frames per clip.")] = 8,
     objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, max=4, help="At most so many objects of each.")] = 2,
-    clicks: Annotated[int, typer.Option("--clicks", metavar="N", min=0, help="Correction clicks on a picture.")] = 2,
+    clicks: Annotated[int, typer.Option("--clicks", metavar="N", min=0, help="Correction clicks on a picture, at most.")] = 2,
     lr: Annotated[float, typer.Option("--lr", metavar="X", min=0.0, help="Highest learning rate.")] = 8e-4,
     weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", min=0.0)] = 0.05,
     warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps of warm-up, at most a tenth of all.")] = 100,

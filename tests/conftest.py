@@ -95,7 +95,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in, no settings of the person who runs the tests, and colours off."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
-    for name in ("VISIONTK_MODEL_CLASSIFY", "VISIONTK_DEVICE", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
+    for name in ("VISIONTK_MODEL_CLASSIFY", "VISIONTK_MODEL_SEGMENT", "VISIONTK_DEVICE", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -232,6 +232,131 @@ def classify(run: Run, tiny_model: TinyModel) -> Run:
         return run("classify", "-m", tiny_model.folder, "--dtype", "fp32", *arguments, stdin=stdin, stdout=stdout)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def tiny_sam2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SAM 2 of the bundled model's size with random weights, which takes every object for visible."""
+    import shutil
+
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("tiny") / "sam2"
+    folder.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "visiontk" / "weights" / "tiny-sam2" / "config.yaml", folder)
+    config: Any = OmegaConf.load(folder / "config.yaml")
+    torch.manual_seed(7)
+    weights = instantiate(config.model).state_dict()
+    weights["sam_mask_decoder.pred_obj_score_head.layers.2.bias"].fill_(5.0)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+    return folder
+
+
+class ColourTracker:
+    """Stands in for a segmenter: an object is what has the colour under its first positive point, its box's middle or its mask.
+
+    So masks are known beforehand. Like the real one it reads up to 16 frames ahead at its second step.
+
+    Attributes:
+        asked: the prompts or knobs of each call for a picture; of each video, a dict of what came.
+        alive: how many frames of a video were in memory, on each 20th frame.
+    """
+
+    name, revision, warning, image_size = "colours", "sha256:0", None, 128
+
+    def __init__(self) -> None:
+        from visiontk.adapters.segment import Everything
+        from visiontk.runtime import Runtime
+
+        self.knobs, self.runtime = Everything(), Runtime(dtype="fp32", device="cpu").start()
+        self.asked: list[Any] = []
+        self.alive: list[int] = []
+
+    def image(self, image: Any, prompts: Any) -> list[Any]:
+        self.asked.append(list(prompts))
+        return [self._found(image, prompt.object_id, self._colour(image, prompt)) for prompt in prompts]
+
+    def everything(self, image: Any, knobs: Any) -> list[Any]:
+        self.asked.append(knobs)
+        return self._all(image, knobs)
+
+    def video(self, frames: Any, prompts: Any, *, reverse: bool = False, auto: Any = None, length: int | None = None) -> Iterator[Any]:
+        import gc
+        from collections import deque
+
+        from visiontk.adapters.segment import FrameMasks
+        from visiontk.media.video import VideoFrame
+
+        seen: list[int] = []
+        self.asked.append({"frames": seen, "prompts": list(prompts), "reverse": reverse, "auto": auto, "length": length})
+        colours: dict[int, Any] = {}
+        ahead: deque[Any] = deque()
+        frames = iter(frames)
+        while True:
+            while len(ahead) < (15 if len(seen) == 1 else 1) and (pair := next(frames, None)) is not None:
+                ahead.append(pair)
+                del pair
+            if not ahead:
+                return
+            index, image = ahead.popleft()
+            seen.append(index)
+            here = [prompt for prompt in prompts if prompt.frame == index]
+            colours |= {prompt.object_id: self._colour(image, prompt) for prompt in here if 1 in prompt.labels or not prompt.points}
+            if auto and (len(seen) - 1) % (auto.every or 1 << 30) == 0:
+                known = [self._found(image, 0, colour).mask for colour in colours.values()]
+                new = [one.mask for one in self._all(image, auto.knobs) if not any((one.mask & mask).any() for mask in known)]
+                colours |= {len(colours) + number: self._at(image, mask) for number, mask in enumerate(new, 1)}
+            if len(seen) % 20 == 0:
+                self.alive.append(sum(type(one) is VideoFrame for one in gc.get_objects()))
+            objects = [self._found(image, number, colours[number]) for number in sorted(colours)]
+            del image
+            yield FrameMasks(index, objects)
+
+    def _all(self, image: Any, knobs: Any) -> list[Any]:
+        import numpy as np
+
+        left = (np.abs(np.asarray(image).astype(int) - image.getpixel((0, 0))) > 40).any(-1)
+        found: list[Any] = []
+        while left.any():
+            one = self._found(image, len(found) + 1, self._at(image, left))
+            left &= ~one.mask
+            if one.mask.sum() >= max(9, knobs.min_area):
+                found.append(one)
+        return found
+
+    def _colour(self, image: Any, prompt: Any) -> Any:
+        if prompt.mask is not None:
+            return self._at(image, prompt.mask)
+        x, y = prompt.points[prompt.labels.index(1)] if prompt.points else [sum(prompt.box[axis::2]) / 2 for axis in (0, 1)]
+        return image.getpixel((min(int(x), image.width - 1), min(int(y), image.height - 1)))
+
+    def _at(self, image: Any, mask: Any) -> Any:
+        rows, columns = mask.nonzero()
+        return image.getpixel((int(columns[0]), int(rows[0])))
+
+    def _found(self, image: Any, number: int, colour: Any) -> Any:
+        import numpy as np
+
+        from visiontk.adapters.segment import ObjectMask
+
+        mask = (np.abs(np.asarray(image).astype(int) - colour) < 40).all(-1)
+        return ObjectMask(number, mask, 0.75, 1.0 if mask.any() else 0.0)
+
+
+@pytest.fixture
+def trackers(monkeypatch: pytest.MonkeyPatch) -> list[ColourTracker]:
+    """Segmenters are stand-ins in this test; the list has those that its runs loaded, in order."""
+    made: list[ColourTracker] = []
+
+    def load(*_: Any) -> ColourTracker:
+        made.append(ColourTracker())
+        return made[-1]
+
+    monkeypatch.setattr("visiontk.adapters.segment.load", load)
+    return made
 
 
 @pytest.fixture

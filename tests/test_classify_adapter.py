@@ -127,4 +127,4 @@ def test_grey_models_get_grey_pictures(photos: list[Image.Image]) -> None:
 
 def test_an_unknown_task() -> None:
     with pytest.raises(UsageError, match="no task 'paint'"):
-        visiontk.load("paint")  # type: ignore[arg-type]
+        visiontk.load("paint")  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ import pytest
 
 from visiontk.errors import DeviceError, ItemError, OutOfMemory
 from visiontk.records import Item
-from visiontk.stream import Outcome, Stats, run
+from visiontk.stream import Outcome, Stats, ahead, run
 
 
 def item(number: int, load: Callable[[], int] | None = None) -> Item[int]:
@@ -147,3 +147,49 @@ def test_what_goes_wrong_while_listing_inputs_is_raised_after_the_answers_before
     assert next(outcomes).result == 9
     with pytest.raises(OSError, match="the disk is gone"):
         next(outcomes)
+
+
+# Reading ahead
+
+
+def test_reading_ahead_keeps_the_order_and_goes_no_further_than_it_may() -> None:
+    drawn: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            drawn.append(number)
+            yield number
+
+    reader = ahead(numbers(), 4)
+    got = [next(reader) for _ in range(10)]
+    time.sleep(0.05)
+    assert got == list(range(10))
+    assert len(drawn) <= 10 + 4 + 1, "four wait, and one wants to join them"
+    assert [*got, *reader] == list(range(100))
+
+
+def test_what_reading_ahead_meets_comes_after_what_it_read() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(3)
+        raise ItemError("broken", "damaged")
+
+    reader = ahead(numbers(), 16)
+    assert [next(reader) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ItemError, match="damaged"):
+        next(reader)
+
+
+def test_reading_ahead_that_is_left_closes_what_it_read_from() -> None:
+    closed = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    reader = ahead(numbers(), 2)
+    assert next(reader) == 0
+    reader.close()  # type: ignore[attr-defined]
+    assert closed.wait(2)
+    assert not any(thread.name == "ahead" for thread in threading.enumerate())

@@ -57,7 +57,7 @@ def test_a_small_data_set_is_not_seen_several_times_in_one_batch() -> None:
 
 def test_a_new_head_is_zero_and_the_rest_is_the_models(tiny_model: TinyModel) -> None:
     for classes in (3, len(tiny_model.labels)):  # as many as before as well
-        network = make_network(Plan("d", model=str(tiny_model.folder)), classes)
+        network = make_network(Plan("d", model=str(tiny_model.folder)), [str(number) for number in range(classes)])
         assert network(torch.randn(2, 3, 160, 160)).abs().max() == 0
         assert head(network).weight.shape[0] == classes  # type: ignore[index]
         before = tiny_model.network()[0].state_dict()
@@ -65,10 +65,21 @@ def test_a_new_head_is_zero_and_the_rest_is_the_models(tiny_model: TinyModel) ->
             assert name.startswith("head.") or torch.equal(tensor, before[name]), name
 
 
+def test_the_same_classes_keep_their_head(tiny_model: TinyModel) -> None:
+    network = make_network(Plan("d", model=str(tiny_model.folder), same_classes=True), tiny_model.labels)
+    for name, tensor in tiny_model.network()[0].state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+    for others in (tiny_model.labels[::-1], tiny_model.labels[:3]):
+        with pytest.raises(UsageError, match="knows other classes"):
+            make_network(Plan("d", model=str(tiny_model.folder), same_classes=True), others)
+    with pytest.raises(UsageError, match="--same-classes"):
+        Plan("d", from_scratch="test_vit", same_classes=True).check()
+
+
 def test_position_embeddings_are_resampled_as_timm_does_it(tiny_model: TinyModel) -> None:
     from timm.layers import resample_abs_pos_embed
 
-    network = make_network(Plan("d", model=str(tiny_model.folder), size=96), 3)
+    network = make_network(Plan("d", model=str(tiny_model.folder), size=96), ["a", "b", "c"])
     before = tiny_model.network()[0]
     wanted = resample_abs_pos_embed(before.pos_embed, new_size=[6, 6], num_prefix_tokens=before.num_prefix_tokens)
     assert before.pos_embed.shape != wanted.shape
@@ -78,7 +89,7 @@ def test_position_embeddings_are_resampled_as_timm_does_it(tiny_model: TinyModel
 def test_a_convnet_takes_another_size_as_well(tiny_convnet: TinyModel) -> None:
     from visiontk.training.network import data_config
 
-    network = make_network(Plan("d", model=str(tiny_convnet.folder), size=64), 3)
+    network = make_network(Plan("d", model=str(tiny_convnet.folder), size=64), ["a", "b", "c"])
     assert data_config(network)["input_size"] == (3, 64, 64)
 
 
@@ -94,11 +105,11 @@ def test_arguments_of_an_architecture_are_typed() -> None:
 
 def test_what_cannot_be_built_says_so() -> None:
     with pytest.raises(ModelUnavailable, match="no architecture"):
-        make_network(Plan("d", from_scratch="vit_of_nobody"), 3)
+        make_network(Plan("d", from_scratch="vit_of_nobody"), ["a", "b", "c"])
     with pytest.raises(UsageError, match="cannot be built"):
-        make_network(Plan("d", from_scratch="test_vit", arch_args="wheels=4"), 3)
+        make_network(Plan("d", from_scratch="test_vit", arch_args="wheels=4"), ["a", "b", "c"])
     with pytest.raises(UsageError, match="RGB"):
-        make_network(Plan("d", from_scratch="test_vit", arch_args="in_chans=1"), 3)
+        make_network(Plan("d", from_scratch="test_vit", arch_args="in_chans=1"), ["a", "b", "c"])
 
 
 def test_the_order_is_a_function_of_seed_and_step_alone() -> None:

@@ -225,3 +225,26 @@ def test_the_few_shot_probe_prints_and_writes_its_accuracies(run: Run, tmp_path:
     assert found["5"]["accuracy"] == 1.0 and len(found["5"]["each"]) == 3
     assert json.loads(Path("shots/few_shot.json").read_text())["few_shot"]["val"] == found
     assert not Path("shots/model.safetensors").exists()
+
+
+def crops_of_the_photos(folder: Path, each: int = 16) -> Path:
+    """An ImageFolder of photographs as a camera's are: pieces of the example photos, one class for each photo."""
+    generator = np.random.default_rng(1)
+    for path in sorted((Path(__file__).parent.parent / "examples" / "photos").iterdir()):
+        photo = Image.open(path).convert("RGB")
+        (folder / path.stem).mkdir(parents=True)
+        for number in range(each):
+            side = int(min(photo.size) * generator.uniform(0.45, 0.7))
+            left, top = (int(generator.integers(0, extent - side + 1)) for extent in photo.size)
+            photo.crop((left, top, left + side, top + side)).save(folder / path.stem / f"{number}.jpg", quality=90)
+    return folder
+
+
+def test_a_linear_probe_on_photographs_learns_to_tell_them_apart(run: Run, tmp_path: Path) -> None:
+    data = crops_of_the_photos(tmp_path / "data")
+    result = run("train", "classify", data, "--model", PROBED, "--linear-probe", "--val-share", "0.25", "--dtype", "fp32", "-o", "probe")
+    assert result.code == 0, result.stderr
+    assert result.records[-1]["figures"]["val"]["accuracy"] >= 0.85 and result.records[-1]["figures"]["val"]["images"] == 20
+    photos = sorted((Path(__file__).parent.parent / "examples" / "photos").iterdir())
+    whole = run("classify", *photos, "--model", "probe", "--top-k", "1")
+    assert [record["classify"]["labels"][0]["label"] for record in whole.records] == [photo.stem for photo in photos]

@@ -11,6 +11,7 @@ import torch
 
 from visiontk.errors import UsageError
 from visiontk.training import segment_clips, segment_loss
+from visiontk.training.segment_hint import MOST_THINGS, _targets
 from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
 
 if TYPE_CHECKING:
@@ -85,10 +86,28 @@ def seen_in(seed: int, clips: int, frames: int) -> list[int]:
     return [sum(int((first == number).sum()) >= least for number in numbers) for first in rendered.index_masks[:, 0]]
 
 
+def test_all_things_of_a_clip_are_numbered_and_those_that_were_chosen_are_among_them() -> None:
+    batch = segment_clips.render_batch(3, range(6), 1, 64, 2)
+    assert batch.things.shape == (1, 6, 64, 64) and batch.things.dtype == torch.uint8 and 2 < int(batch.things.max()) <= MOST_THINGS
+    for mask, clip in zip(batch.masks[0], batch.clip_of, strict=True):
+        numbers = batch.things[0, clip][mask].unique()  # type: ignore[no-untyped-call]
+        assert len(numbers) == 1 and torch.equal(batch.things[0, clip] == numbers[0], mask)
+
+
+def test_the_hint_asks_where_things_are_and_where_their_middles_are() -> None:
+    things = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    things[0, 0:4, 0:4], things[0, 6:8, 4:8] = 1, 2
+    there, ways = _targets(things)
+    assert torch.equal(there, things > 0)
+    assert ways[0, :, 0, 0].tolist() == [1.5 / 8, 1.5 / 8] and ways[0, :, 7, 4].tolist() == [1.5 / 8, -0.5 / 8]
+    assert not ways[0, :, 5, 5].any()
+
+
 def test_pictures_come_first_and_then_every_third_time() -> None:
     plan = SegmentPlan(steps=30, image_steps=10, clips=5, frames=6, images=7)
     turns = [turn(plan, step) for step in range(30)]
     assert all((found.frames, found.count) == (1, 7) for found in turns[:10])
+    assert {found.prompting.clicks for found in turns[:10]} == {0, 1, 2}
     assert [found.frames for found in turns[10:]] == [1 if step % 3 == 0 else 6 for step in range(10, 30)]
     assert turns == [turn(plan, step) for step in range(30)]
 
@@ -116,9 +135,6 @@ def test_options_that_make_no_sense_are_refused() -> None:
         SegmentPlan(data="photos").check()
     with pytest.raises(UsageError, match="--image-steps 5 are more than --steps 4"):
         SegmentPlan(steps=4, image_steps=5).check()
-
-
-QUICK = ["--steps", "4", "--image-steps", "2", "--images", "2", "--clips", "1", "--frames", "3", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")

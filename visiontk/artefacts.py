@@ -23,11 +23,12 @@ class Naming:
     """Names for artefacts from ``-o``: a folder, a file, or a template with ``{stem} {name} {parent} {frame} {index} {kind}``.
 
     Two items of one run that come to the same name get ``-2``, ``-3`` ...; a file that was there before the run is left alone unless
-    ``overwrite``.
+    ``overwrite``: it is an error, or with ``aside`` the next free number is taken.
     """
 
     out: str | None
     overwrite: bool = False
+    aside: bool = False
     _used: dict[Path, int] = field(default_factory=dict)
 
     def go_on(self, taken: Iterable[str]) -> None:
@@ -35,8 +36,13 @@ class Naming:
 
         Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced.
         """
-        self._used |= {Path(path): 1 for path in taken}
+        self._used |= {place: 1 for path in taken for place in _places(path)}
         self.overwrite = True
+
+    def free(self, taken: Iterable[str]) -> None:
+        """Files that were in use are made again, under the same names."""
+        for place in (place for path in taken for place in _places(path)):
+            self._used.pop(place, None)
 
     def __post_init__(self) -> None:
         try:
@@ -46,7 +52,7 @@ class Naming:
             raise UsageError(f"-o {self.out}: {error} is no field of a template; there are {fields}") from error
 
     def path(self, record: Record, index: int, kind: str, suffix: str) -> Path:
-        """The artefact's path. ``kind`` is what it shows (``attention``), ``suffix`` its file type with the dot.
+        """The artefact's path. ``kind`` is what it shows (``attention``) and may be empty, ``suffix`` its file type with the dot.
 
         Raises:
             ItemError: ``exists``, a file of that name is there and may not be replaced.
@@ -62,8 +68,10 @@ class Naming:
             wanted = Path(self.out).with_suffix(suffix)
         else:
             frame = f"-{record['frame']:06d}" if "frame" in record else ""
-            wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}-{kind}{suffix}"
+            wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"
         chosen = self._unused(wanted)
+        while self.aside and not self.overwrite and os.path.lexists(chosen):
+            chosen = self._unused(wanted)
         if os.path.lexists(chosen) and not self.overwrite:
             raise ItemError("exists", f"{chosen} exists; pass --overwrite, or choose another place with -o")
         return chosen
@@ -78,18 +86,26 @@ class Naming:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is whole. Parents are made.
+
+    ``keep``: it is whole also when something else than the writing ends the block, such as Ctrl-C.
 
     Raises:
         OutputError: the folder is read-only, the disk is full, and the like.
     """
     temporary: str | None = None
+    stopped: BaseException | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            yield file
+            try:
+                yield file
+            except BaseException as error:
+                if not keep or isinstance(error, OSError | OutputError):
+                    raise
+                stopped = error
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
         temporary = None
@@ -99,12 +115,19 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
+    if stopped is not None:
+        raise stopped
 
 
 def write(path: Path, save: Callable[[BinaryIO], object]) -> None:
     """Write one artefact with a function that takes the open file. Raises OutputError."""
     with writing(path) as file:
         save(file)
+
+
+def _places(path: str) -> tuple[Path, ...]:
+    """A file and its folders, of which one may be all that an item has."""
+    return Path(path), *Path(path).parents
 
 
 def _short(name: str) -> str:

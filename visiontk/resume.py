@@ -21,23 +21,31 @@ class Held:
 
     Attributes:
         counts: how many lines there are of each item, by `identity`.
+        left: those of them that have not met their item yet.
         model: name and revision of the model that wrote them; None where no line names one.
-        files: artefacts that the lines name.
+        files: artefacts that the lines name, and the path of the item that each belongs to.
     """
 
     counts: Counter[bytes] = field(default_factory=Counter)
+    left: Counter[bytes] = field(default_factory=Counter)
     model: tuple[str, str] | None = None
-    files: set[str] = field(default_factory=set)
+    files: dict[str, str] = field(default_factory=dict)
 
     def skip(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
         """Leave out as many of each item as the file holds: an input that comes twice is answered twice, before and after a stop."""
-        left = self.counts.copy()
-        for item in items:
-            key = identity(item.record)
-            if left[key] > 0:
-                left[key] -= 1
-            else:
-                yield item
+        return (item for item in items if not self.take(item.record))
+
+    def has(self, record: Record) -> bool:
+        """Whether there is a line of this item that has not met its item yet."""
+        return self.left[identity(record)] > 0
+
+    def take(self, record: Record) -> bool:
+        """Whether there is one, and this is its item."""
+        key = identity(record)
+        found = self.left[key] > 0
+        if found:
+            self.left[key] -= 1
+        return found
 
 
 def identity(record: Record) -> bytes:
@@ -89,9 +97,17 @@ def _hold(held: Held, line: bytes, stage: str, where: str) -> None:
             raise UsageError(f'{where} has no "{stage}"; --resume takes the file of records that this command wrote (see also --as)')
         if held.model is None and "model" in value:
             held.model = str(value["model"]), str(value.get("revision"))
-        held.files |= {file for result in value.values() if isinstance(result, dict) for file in result.values() if isinstance(file, str)}
+        held.files |= dict.fromkeys(_files(value), str(record.get("path", "")))
     # Failed lines count as held: trying them again would make two lines of one item.
     held.counts[identity(record)] += 1
+    held.left[identity(record)] += 1
+
+
+def _files(value: Record) -> Iterator[str]:
+    """The artefacts that a stage names: ``{"picture": FILE}``, ``{"cutout": [FILE, FILE]}``."""
+    for result in value.values():
+        for found in result.values() if isinstance(result, dict) else ():
+            yield from (file for file in (found if isinstance(found, list) else [found]) if isinstance(file, str))
 
 
 def _check_torn(line: bytes, stage: str, file: Path, *, first: bool) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import glob
 import io
+import itertools
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
 from .errors import ItemError
-from .media import images, video
+from .media import clips, files, images, pipes, video
+from .media.clips import Clip
 from .records import Item, Record, decode, failed
 
-URL_TIMEOUT_S = 30
-URL_MAX_BYTES = 200 * 2**20
+_MOVING = frozenset({".gif", ".webp", ".apng"})  # often
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Reading:
         all_frames: every frame of animated and multi-page image files, and not only the first.
         allow_urls: fetch http and https URLs.
         null: names in a pipe end with a NUL byte and not with a newline.
+        whole: videos are items, and not their frames: see `from_arguments_whole`.
+        sequence: with ``whole``, whether pictures are the frames of one video; None asks their names, in folders alone.
     """
 
     min_side: int | None = None
@@ -40,6 +42,8 @@ class Reading:
     all_frames: bool = False
     allow_urls: bool = False
     null: bool = False
+    whole: bool = False
+    sequence: bool | None = None
 
 
 def from_arguments(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading) -> Iterator[Item[Image]]:
@@ -47,10 +51,22 @@ def from_arguments(names: Iterable[str], pipe: io.RawIOBase | None, reading: Rea
     for name in names:
         if name == "-":
             yield from from_pipe(pipe or io.BytesIO(), reading)  # type: ignore[arg-type]
-        elif not is_url(name) and glob.has_magic(name) and not os.path.lexists(name):
+        elif _is_pattern(name):
             yield from _from_glob(name, reading)
         else:
             yield from from_name(name, reading)
+
+
+def from_arguments_whole(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading) -> Iterator[Item[Image | Clip]]:
+    """As `from_arguments`, but each video is one item, whose payload is a `Clip`: files, cameras, a video's bytes in the pipe, animations.
+
+    A folder's pictures are a clip where their names are numbered alike (`clips.are_frames`), each folder for itself. With
+    ``reading.sequence`` they are one always, and so are pictures that a pattern finds, and pictures that are named one after the other.
+    """
+    whole = replace(reading, whole=True)
+    for pattern, group in itertools.groupby(names, key=_is_pattern):
+        items: Iterator[Item[Any]] = from_arguments(group, pipe, whole)
+        yield from _joined(items, in_order=pattern) if reading.sequence else items
 
 
 def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
@@ -59,9 +75,9 @@ def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
         yield _from_url(name, reading)
     elif _is_folder(name):
         found = False
-        for path in walk(name):
+        for item in _from_folder(name, reading):
             found = True
-            yield from _from_file(path, reading)
+            yield item
         if not found:
             yield failed({"path": name}, ItemError("no_images", "the folder holds no images or videos"))
     else:
@@ -70,15 +86,15 @@ def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
 
 def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
     """Items of a pipe, which holds one image's bytes, one video's bytes, or lines: paths and JSON records, mixed as they come."""
-    head = _read_head(pipe)
+    head = pipes.read_head(pipe)
     if images.looks_like_image(head):
         data = head + pipe.readall()
         yield from _from_bytes({"path": "-"}, data, reading)
     elif video.looks_like_video(head):
-        yield from _video_frames({"path": "-"}, _Prefixed(head, pipe), reading)
+        yield from _from_video({"path": "-"}, pipes.rewound(head, pipe), reading)
     else:
-        cursor = _VideoCursor()
-        for line in _lines(head, pipe, b"\0" if reading.null else b"\n"):
+        cursor = clips.Cursor()
+        for line in pipes.lines(head, pipe, b"\0" if reading.null else b"\n"):
             if line.lstrip().startswith(b"{"):
                 yield from _from_record(line, reading, cursor)
             elif line.strip():
@@ -87,17 +103,19 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
 
 def walk(folder: str) -> Iterator[str]:
     """Paths of the images and videos under a folder, sorted within each folder, hidden ones left out. Links to folders are not followed."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+    for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path)
         elif _suffix(entry.name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
             yield entry.path
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What a folder holds, by name, but for what is hidden; nothing, where it cannot be read."""
+    try:
+        return sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        return []
 
 
 def count(names: Iterable[str]) -> int | None:
@@ -112,8 +130,70 @@ def count(names: Iterable[str]) -> int | None:
     return total
 
 
+def count_frames(names: Iterable[str], start: int = 0, end: int | None = None) -> int | None:
+    """As `count`, with the frames from ``start`` to ``end`` of each video, as far as the files tell them."""
+    total = 0
+    for name in names:
+        for path in walk(name) if _is_folder(name) else iter([name]):
+            if _suffix(path) in video.VIDEO_SUFFIXES and os.path.isfile(path):  # noqa: PTH113  as _is_folder
+                try:
+                    frames = video.probe(path).frames_estimate
+                except ItemError:
+                    frames = 1
+                if frames is None:
+                    return None
+                total += max(1, (frames if end is None else min(frames, end + 1)) - start)
+            elif path == "-" or is_url(path) or _is_pattern(path) or _suffix(path) not in images.IMAGE_SUFFIXES - _MOVING:
+                return None
+            else:
+                total += 1
+    return total
+
+
 def is_url(name: str) -> bool:
     return name.startswith(("http://", "https://"))
+
+
+def _is_pattern(name: str) -> bool:
+    return not is_url(name) and glob.has_magic(name) and not os.path.lexists(name)
+
+
+def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
+    if not reading.whole:
+        for path in walk(folder):
+            yield from _from_file(path, reading)
+        return
+    entries = _entries(folder)
+    names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+    frames = sorted((name for name in names if _suffix(name) in images.IMAGE_SUFFIXES), key=clips.in_order)
+    if frames and (reading.sequence or (reading.sequence is None and clips.are_frames(frames))):
+        paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
+        yield _sequence({"path": folder}, [Item({"path": path}, _Picture(path, reading)) for path in paths])
+        names = [name for name in names if _suffix(name) in video.VIDEO_SUFFIXES]
+    for name in names:
+        if _suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
+            yield from _from_file(os.path.join(folder, name), reading)  # noqa: PTH118
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _from_folder(entry.path, reading)
+
+
+def _joined(items: Iterable[Item[Any]], *, in_order: bool) -> Iterator[Item[Any]]:
+    """Picture files that come one after the other as one clip; ``in_order`` sorts them by the numbers in their names."""
+    for pictures, group in itertools.groupby(items, key=lambda item: isinstance(item.load, _Picture)):
+        if pictures:
+            frames = list(group)
+            if in_order:
+                frames.sort(key=lambda item: clips.in_order(item.record["path"]))
+            about = {"prompts": frames[0].record["prompts"]} if "prompts" in frames[0].record else {}
+            yield _sequence({"path": os.path.dirname(frames[0].record["path"]) or ".", **about}, frames)  # noqa: PTH120
+        else:
+            yield from group
+
+
+def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
+    pictures = [frame.load.image for frame in frames if isinstance(frame.load, _Picture)]
+    return Item(record, lambda: clips.from_pictures(pictures, [frame.record for frame in frames]))
 
 
 def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
@@ -131,21 +211,43 @@ def _from_file(path: str, reading: Reading) -> Iterator[Item[Image]]:
     record: Record = {"path": path}
     suffix = _suffix(path)
     if suffix in video.VIDEO_SUFFIXES or (suffix not in images.IMAGE_SUFFIXES and _is_video(path)):
-        yield from _video_frames(record, path, reading)
+        yield from _from_video(record, path, reading)
     elif reading.all_frames:
         try:
-            data = _read(path)
+            data = files.read(path)
         except ItemError as error:
             yield failed(record, error)
             return
         yield from _from_bytes(record, data, reading)
     else:
-        yield Item(record, lambda: images.decode(_read(path), min_side=reading.min_side))
+        yield Item(record, _Picture(path, reading))
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """Loads an image file."""
+
+    path: str
+    reading: Reading
+
+    def __call__(self) -> Any:
+        return _decode(files.read(self.path), self.reading)
+
+    def image(self) -> Image:
+        """The picture; of a moving one, the first."""
+        return images.decode(files.read(self.path), min_side=self.reading.min_side)
+
+
+def _decode(data: bytes, reading: Reading) -> Any:
+    """The picture, or with ``reading.whole`` a `Clip` where it moves."""
+    if reading.whole and images.is_animated(data):
+        return clips.from_animation(data)
+    return images.decode(data, min_side=reading.min_side)
 
 
 def _from_bytes(record: Record, data: bytes, reading: Reading) -> Iterator[Item[Image]]:
     if not reading.all_frames:
-        yield Item(record, lambda: images.decode(data, min_side=reading.min_side))
+        yield Item(record, lambda: _decode(data, reading))
         return
     index = -1
     try:
@@ -156,7 +258,7 @@ def _from_bytes(record: Record, data: bytes, reading: Reading) -> Iterator[Item[
         yield failed({**record, "frame": index + 1} if index >= 0 else record, error)
 
 
-def _from_record(line: bytes, reading: Reading, cursor: _VideoCursor) -> Iterator[Item[Image]]:
+def _from_record(line: bytes, reading: Reading, cursor: clips.Cursor) -> Iterator[Item[Image]]:
     try:
         record = decode(line)
     except ItemError as error:
@@ -179,68 +281,36 @@ def _from_record(line: bytes, reading: Reading, cursor: _VideoCursor) -> Iterato
         else:
             yield Item(record, lambda: image)
     else:
-        yield Item(record, lambda: images.decode(_read(path), min_side=reading.min_side, frame=record["frame"]))
+        yield Item(record, lambda: images.decode(files.read(path), min_side=reading.min_side, frame=record["frame"]))
 
 
-class _VideoCursor:
-    """Frames of videos by number; frames that are asked for in order are decoded once, in one pass."""
-
-    def __init__(self) -> None:
-        self._path = ""
-        self._next = 0
-        self._frames: Iterator[video.VideoFrame] = iter(())
-
-    def frame(self, path: str, index: int) -> Image:
-        if path != self._path or index < self._next:
-            self._path, self._next, self._frames = path, 0, video.read_frames(path)
-        for frame in self._frames:
-            self._next = frame.index + 1
-            if frame.index == index:
-                return frame.image
-        self._path = ""
-        raise ItemError("no_frame", f"the video has no frame {index}")
+def _from_video(record: Record, source: str | BinaryIO, reading: Reading) -> Iterator[Item[Any]]:
+    if reading.whole:
+        yield Item(record, lambda: clips.from_source(source))
+    else:
+        yield from _video_frames(record, source, reading)
 
 
-def _video_frames(record: Record, source: str | _Prefixed, reading: Reading) -> Iterator[Item[Image]]:
+def _video_frames(record: Record, source: str | BinaryIO, reading: Reading) -> Iterator[Item[Image]]:
     last = -1
     try:
-        for frame in video.read_frames(source, every=reading.every, fps=reading.fps):  # type: ignore[arg-type]
+        for frame in video.read_frames(source, every=reading.every, fps=reading.fps):
             last = frame.index
             yield Item({**record, "frame": frame.index, "time": round(frame.time, 6)}, lambda image=frame.image: image)  # type: ignore[misc]
     except ItemError as error:
         yield failed({**record, "frame": last + 1} if last >= 0 else record, error)
 
 
-def _from_url(url: str, reading: Reading) -> Item[Image]:
+def _from_url(url: str, reading: Reading) -> Item[Any]:
     if not reading.allow_urls:
         return failed({"path": url}, ItemError("refused", "URLs are fetched only with --allow-urls"))
-
-    def load() -> Image:
-        try:
-            with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
-                data = response.read(URL_MAX_BYTES + 1)
-        except urllib.error.HTTPError as error:
-            raise ItemError("missing", f"the server answered {error.code} {error.reason}") from error
-        except (OSError, ValueError) as error:
-            raise ItemError("unreadable", f"could not be fetched ({error})") from error
-        if len(data) > URL_MAX_BYTES:
-            raise ItemError("too_large", f"more than {URL_MAX_BYTES // 2**20} MB")
-        return images.decode(data, min_side=reading.min_side)
-
-    return Item({"path": url}, load)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise ItemError("missing", "there is no such file") from error
-    except (OSError, ValueError) as error:
-        raise ItemError("unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    return Item({"path": url}, lambda: _decode(files.fetch(url), reading))
 
 
 def _is_video(path: str) -> bool:
-    """Whether a file without a telling name starts like a video. Pipes and devices are not opened: what is read from them is gone."""
+    """Whether a file without a telling name starts like a video, or is a camera. Pipes are not opened: what is read from them is gone."""
+    if video.is_camera(path):
+        return True
     if not os.path.isfile(path):  # noqa: PTH113  as _is_folder
         return False
     try:
@@ -258,44 +328,3 @@ def _is_folder(path: str) -> bool:
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122  ten times quicker than Path, and it runs once per file
-
-
-def _read_head(pipe: io.RawIOBase) -> bytes:
-    """Up to 64 bytes. Text is not waited for once a line is there, so that a slow pipe of names gets its first answer at once."""
-    head = b""
-    while len(head) < 64 and not (b"\n" in head and head[:1] not in b"\x89\xff\x00"):
-        part = pipe.read(64 - len(head))
-        if not part:
-            break
-        head += part
-    return head
-
-
-def _lines(head: bytes, pipe: io.RawIOBase, end: bytes) -> Iterator[bytes]:
-    """The pipe's lines without their ends. The reading is unbuffered, so a line is there as soon as it is written."""
-    rest: list[bytes] = []
-    part: bytes | None = head
-    while part:
-        if end in part:
-            *whole, last = b"".join([*rest, part]).split(end)
-            yield from whole
-            rest = [last]
-        else:
-            rest.append(part)
-        part = pipe.read(1 << 16)
-    if torn := b"".join(rest):
-        yield torn
-
-
-class _Prefixed:
-    """A pipe whose first bytes were read already; what PyAV needs of a file."""
-
-    def __init__(self, head: bytes, pipe: io.RawIOBase) -> None:
-        self._head = head
-        self._pipe = pipe
-
-    def read(self, size: int = -1) -> bytes:
-        if self._head:
-            part, self._head = (self._head[:size], self._head[size:]) if size >= 0 else (self._head, b"")
-            return part
-        return self._pipe.read(size) or b""

@@ -1,4 +1,4 @@
-"""How items meet a model: decoded ahead on threads, gathered into batches, answered in order.
+"""How items meet a model: decoded ahead on threads, gathered into batches, answered in order; and videos, read ahead on one thread.
 
 Every result travels with its own item from the first step to the last, so no answer can end up under another item's name.
 """
@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -137,6 +137,37 @@ def run(
         _await([feeder, *decoders.threads])
 
 
+def ahead(items: Iterable[T], count: int) -> Iterator[T]:
+    """The same items, drawn on a thread of its own, up to ``count`` ahead of who reads them. What drawing raises is raised here."""
+    ready: queue.Queue[T | _End] = queue.Queue(maxsize=count)
+    stop = threading.Event()
+    thread = threading.Thread(target=_draw, args=(items, ready, stop), name="ahead", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := ready.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stop.set()
+        _await([thread])
+
+
+def _draw(items: Iterable[T], ready: queue.Queue[T | _End], stop: threading.Event) -> None:
+    end = _End()
+    try:
+        for item in items:
+            if not _put(ready, item, stop):
+                return
+            del item  # or the last one would be kept for as long as the next takes
+    except BaseException as error:  # noqa: BLE001  it is raised again where the items are read
+        end = _End(error)
+    finally:
+        if isinstance(items, Generator):  # whose files are closed here and not when it is collected, on whatever thread that is
+            items.close()
+    _put(ready, end, stop)
+
+
 def _await(threads: list[threading.Thread]) -> None:
     """Let the threads end before the interpreter does: one that leaves a C++ library while Python is being torn down aborts the process."""
     deadline = time.monotonic() + GRACE_S
@@ -167,7 +198,7 @@ def _feed(
     _put(ahead, end, stop)
 
 
-def _put(ahead: queue.Queue[_Entry[P] | _End], entry: _Entry[P] | _End, stop: threading.Event) -> bool:
+def _put(ahead: queue.Queue[T | _End], entry: T | _End, stop: threading.Event) -> bool:
     while not stop.is_set():
         try:
             ahead.put(entry, timeout=0.1)

@@ -30,7 +30,19 @@ from visiontk.media.colour import bit_depth, to_rgb
 from visiontk.media.quiet import ignore_pillow_warnings, silence_pillow
 from visiontk.media.sniff import is_heic, looks_like_image
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "MAX_PIXELS", "crop_extreme", "decode", "frame_count", "frames", "looks_like_image"]
+__all__ = [
+    "ANIMATION_SUFFIXES",
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "crop_extreme",
+    "decode",
+    "frame_count",
+    "frames",
+    "is_animated",
+    "looks_like_image",
+    "timed_frames",
+]
 
 _PLUGINS = (
     JpegImagePlugin.JpegImageFile,
@@ -54,6 +66,11 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".ico"}
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".jpc"}
 )
+
+# Of the formats in which several pictures are an animation; those of a TIFF are pages.
+ANIMATION_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".avifs"})
+_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+_DEFAULT_FRAME_S = 0.1  # of an animation that does not say how long it shows a frame; browsers take the same
 
 MAX_PIXELS = 200_000_000  # the largest phone cameras take 199.8 million
 
@@ -104,14 +121,34 @@ def frames(data: bytes, *, min_side: int | None = None) -> Iterator[Image.Image]
 
     A file that is damaged in the middle gives its good frames, then raises ``ItemError``.
     """
+    yield from (picture for _, picture in timed_frames(data, min_side=min_side))
+
+
+def is_animated(data: bytes) -> bool:
+    """Whether ``data`` is a moving picture: GIF, WebP, APNG or AVIF of several frames. Raises ``ItemError`` as ``decode`` does."""
+    with _border():
+        image = _open(data)
+        return image.format in _ANIMATED and _total(image) > 1
+
+
+def timed_frames(data: bytes, *, min_side: int | None = None) -> Iterator[tuple[float, Image.Image]]:
+    """As ``frames``, each with its time in seconds since the first one."""
     with _border():
         image = _open(data)
         total = _total(image)
+    time = 0.0
     for number in range(total):
         with _border():
             image.seek(number)
             picture = _finish(image, data, min_side)
-        yield picture
+        yield time, picture
+        time += _shown_for(image)
+
+
+def _shown_for(image: Image.Image) -> float:
+    """Seconds that the current frame, which is loaded, is shown."""
+    milliseconds = image.info.get("duration")
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) and milliseconds > 0 else _DEFAULT_FRAME_S
 
 
 def crop_extreme(image: Image.Image, max_ratio: int = 8) -> Image.Image:

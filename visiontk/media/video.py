@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "looks_like_video", "probe", "read_frames"]
+__all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "is_camera", "looks_like_video", "probe", "read_frames"]
 
 # For walking directories. Not ".ts": far more often TypeScript than a transport stream.
 VIDEO_SUFFIXES = frozenset(
@@ -34,26 +36,35 @@ VIDEO_SUFFIXES = frozenset(
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,yuv4mpegpipe,ivf,mxf,h264,hevc,m4v,dv,nut"
 _MAX_ROUNDING_S = 0.0005  # a Matroska time is rounded to a millisecond
 _MICROSECONDS = 1_000_000
+_VIDEO4LINUX = 81  # the major number of Linux's cameras; Documentation/admin-guide/devices.txt
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFrame:
-    """``index``: position in the file, from 0. ``time``: seconds, as the file says. ``image``: RGB, upright."""
+    """``index``: position in the file, from 0. ``time``: seconds, as the file says; of a camera, since its first frame.
+
+    ``image``: RGB, upright. ``rate``: frames per second of the file.
+    """
 
     index: int
     time: float
     image: Image.Image
+    rate: float = 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Width and height in pixels of the upright picture, frames per second, and where the file tells them: frames, duration in seconds."""
+    """Width and height in pixels of the upright picture, frames per second, and where the file tells them: frames, duration in seconds.
+
+    ``frames`` is the number that stands in the file, ``frames_estimate`` that or one from the duration.
+    """
 
     width: int
     height: int
     fps: float
     frames_estimate: int | None
     duration: float | None
+    frames: int | None = None
 
 
 def read_frames(
@@ -61,9 +72,9 @@ def read_frames(
 ) -> Iterator[VideoFrame]:
     """The frames of a video in the order they are shown, upright; only those that are kept are converted to RGB.
 
-    ``source`` is a path or an open binary file (read from its start if it can seek). ``every=N`` keeps frames 0, N, 2N, ...; ``fps=F``
-    keeps the first frame at or after each multiple of 1/F seconds since the first one. Frames before ``start_index`` are left out, without
-    moving that grid: a resumed run takes the same frames. ``index`` counts all the frames of the file in every case.
+    ``source`` is a path, also that of a camera, or an open binary file (read from its start if it can seek). ``every=N`` keeps frames 0, N,
+    2N, ...; ``fps=F`` keeps the first frame at or after each multiple of 1/F seconds since the first one. Frames before ``start_index`` are
+    left out, without moving that grid: a resumed run takes the same frames. ``index`` counts all the frames of the file in every case.
 
     Raises ``UsageError`` at once for bad arguments. While iterating, ``ItemError``: ``missing``, ``unreadable``, ``too_large``, or
     ``broken``: no video in it, no frame, or (after the frames that it had) damage or an end in the middle.
@@ -91,19 +102,23 @@ def probe(source: str | BinaryIO) -> VideoInfo:
         elif container.duration is not None:
             duration = container.duration / _MICROSECONDS
         estimate = stream.frames or (round(duration * rate) if duration is not None else 0)
-        return VideoInfo(image.width, image.height, rate, estimate or None, duration)
+        return VideoInfo(image.width, image.height, rate, estimate or None, duration, stream.frames or None)
 
 
 def _read(source: str | BinaryIO, every: int | None, fps: float | None, start_index: int) -> Iterator[VideoFrame]:
     with _opened(source) as (container, stream, cut):
         decoder = Decoder(container, stream)
         clock = Clock(stream)
+        rate = frame_rate(stream)
+        origin = None if isinstance(source, str) and is_camera(source) else 0.0  # a camera counts from the start of the machine
         keep = _sampler(every, fps, tick=float(stream.time_base or 0))
         index = -1
         for index, frame in enumerate(decoder):
             time = clock(frame)
+            origin = time if origin is None else origin
+            time -= origin
             if keep(index, time) and index >= start_index:
-                yield VideoFrame(index, time, to_image(frame))
+                yield VideoFrame(index, time, to_image(frame), rate)
         if index < 0:
             raise _no_frame()
         if cut:
@@ -143,10 +158,36 @@ def _sampler(every: int | None, fps: float | None, *, tick: float) -> Callable[[
 def _opened(source: str | BinaryIO) -> Iterator[tuple[InputContainer, VideoStream, bool]]:
     """The container, its best video stream with threads on, and whether the file is cut off."""
     with ExitStack() as stack:
-        file = stack.enter_context(_file(source)) if isinstance(source, str) else source
-        cut = is_cut(file)
-        container = stack.enter_context(_container(file))
+        if isinstance(source, str) and is_camera(source):
+            container = stack.enter_context(_camera(source))
+            cut = False
+        else:
+            file = stack.enter_context(_file(source)) if isinstance(source, str) else source
+            cut = is_cut(file)
+            container = stack.enter_context(_container(file))
         yield container, _video_stream(container), cut
+
+
+def is_camera(path: str) -> bool:
+    """Whether ``path`` is a camera of Linux, such as ``/dev/video0``. It is no file: what it gives is never at an end."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  Path.stat raises other errors for names that no file can have
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == _VIDEO4LINUX
+
+
+def _camera(path: str) -> InputContainer:
+    import av
+
+    _quieten()
+    try:
+        return av.open(path, "r", format="v4l2")
+    except Exception as error:  # as for files
+        reason = getattr(error, "strerror", None) or error
+        raise ItemError(
+            "unreadable", f"the camera cannot be opened ({reason}); see whether it is there and no other program has it"
+        ) from error
 
 
 def _file(path: str) -> BinaryIO:
@@ -163,14 +204,20 @@ def _file(path: str) -> BinaryIO:
 def _container(file: BinaryIO) -> InputContainer:
     import av
 
-    # FFmpeg's lines reach stderr unless no level is set; a level that the caller chose goes to Python's logging and is left alone.
-    if av.logging.get_level() is None:
-        av.logging.set_level(None)
-    logging.getLogger("libav").addHandler(logging.NullHandler())
+    _quieten()
     try:
         return av.open(file, "r", options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}, metadata_errors="replace")
     except Exception as error:  # the demuxers meet hostile bytes here and raise what they like
         raise ItemError("broken", "the file is not a video that FFmpeg can open, or it is damaged") from error
+
+
+def _quieten() -> None:
+    """FFmpeg's lines reach stderr unless no level is set; a level that the caller chose goes to Python's logging and is left alone."""
+    import av
+
+    if av.logging.get_level() is None:
+        av.logging.set_level(None)
+    logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

@@ -123,7 +123,8 @@ class Job:
         figures = output.measure_model(root, self._measured(), replace(self.runtime, compile=False), self.workers)
         lines = {name: found.line() for name, found in figures.items()}
         _, height, width = self.config["input_size"]
-        base = f"`{plan.from_scratch}` trained from scratch" if plan.from_scratch else f"`{plan.model}` with a new head"
+        base = f"`{plan.model}` {'trained on' if plan.same_classes else 'with a new head'}"
+        base = f"`{plan.from_scratch}` trained from scratch" if plan.from_scratch else base
         facts |= {"base": base, "parameters": sum(p.numel() for p in self.network.parameters()), "size": f"{height} x {width}"}
         facts |= {"weights_dtype": "fp16" if plan.half else "fp32", "dtype": self.started.dtype_name, "figures": lines}
         facts |= {"command": self._command(), "seed": plan.seed, "data": self.source.describe()}
@@ -139,7 +140,7 @@ class Job:
 
 
 def _method(plan: Plan, planned: Schedule) -> str:
-    optimiser = "AdamW" if plan.from_scratch else "SGD with momentum 0.9, zero-initialised head"
+    optimiser = "AdamW" if plan.adamw else "SGD with momentum 0.9, zero-initialised head"
     extras = [f"weight decay {planned.weight_decay:g}", f"gradients clipped at norm {planned.clip:g}", f"augmentation {plan.augment}"]
     extras += [f"label smoothing {plan.label_smoothing:g}"] if plan.label_smoothing else []
     extras += [f"mixup {plan.mixup:g}"] if plan.mixup else []

@@ -1,8 +1,9 @@
-"""The network that is trained: a timm architecture anew, or a trained model with a new head and, perhaps, a new resolution."""
+"""The network that is trained: a timm architecture anew, or a trained model, mostly with a new head, perhaps at a new resolution."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from visiontk.adapters.classify import locate
 from visiontk.adapters.classify_weights import read_config, read_weights
+from visiontk.adapters.labels import labels_of
 from visiontk.errors import ModelUnavailable, UsageError
 from visiontk.hub import first_line
 
@@ -20,17 +22,18 @@ _FAULTS = (RuntimeError, KeyError, TypeError, ValueError, AssertionError)
 _OF_OTHER_WEIGHTS = ("tag", "license", "origin_url", "paper_ids", "paper_name", "description", "notes", "hf_hub_id")
 
 
-def make_network(plan: Plan, classes: int) -> nn.Module:
-    """The network that a plan asks for, on the CPU, with ``classes`` outputs.
+def make_network(plan: Plan, classes: Sequence[str]) -> nn.Module:
+    """The network that a plan asks for, on the CPU, with an output for each of ``classes``.
 
     Raises:
         ModelUnavailable: there is no such model or architecture.
-        UsageError: the architecture does not take the arguments or the size, or pictures of three channels.
+        UsageError: the architecture does not take the arguments or the size, or pictures of three channels; with ``same_classes``, the
+            model's are others.
     """
     from timm.models import get_model_input_config
 
     arguments = parse_arguments(plan.arch_args)
-    network = new(plan.from_scratch, classes, plan.size, arguments) if plan.from_scratch else transfer(plan, classes, arguments)
+    network = new(plan.from_scratch, len(classes), plan.size, arguments) if plan.from_scratch else transfer(plan, classes, arguments)
     if get_model_input_config(network)["input_size"][0] != 3:
         raise UsageError(f"{plan.from_scratch or plan.model} takes no RGB pictures; leave in_chans at 3, or name another model")
     return network
@@ -54,8 +57,11 @@ def new(architecture: str, classes: int, size: int | None, arguments: dict[str, 
     return network
 
 
-def transfer(plan: Plan, classes: int, arguments: dict[str, Any]) -> nn.Module:
-    """A trained model with a zero-initialised head (ViT paper, section 3.2). At another size timm resamples the position embeddings."""
+def transfer(plan: Plan, classes: Sequence[str], arguments: dict[str, Any]) -> nn.Module:
+    """A trained model with a zero-initialised head (ViT paper, section 3.2), or with its own where the classes are the same.
+
+    At another size timm resamples the position embeddings.
+    """
     import timm
 
     assert plan.model is not None
@@ -67,7 +73,10 @@ def transfer(plan: Plan, classes: int, arguments: dict[str, Any]) -> nn.Module:
     before = config.get("num_classes", config.get("pretrained_cfg", {}).get("num_classes", 1000))
     overlay = {key: value for key, value in config.get("pretrained_cfg", {}).items() if key not in ("file", "url", "source")}
     overlay |= {"num_classes": before, "state_dict": weights}
-    own: dict[str, Any] = {**config.get("model_args", {}), **_size_arguments(architecture, plan.size), **arguments, "num_classes": classes}
+    if plan.same_classes and labels_of({**overlay, **config}, before) != list(classes):
+        raise UsageError(f"{plan.model} knows other classes than {plan.data} has, or in another order; leave out --same-classes")
+    own: dict[str, Any] = {**config.get("model_args", {}), **_size_arguments(architecture, plan.size), **arguments}
+    own["num_classes"] = len(classes)
     try:
         network = timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **own)
     except _FAULTS as error:
@@ -76,7 +85,8 @@ def transfer(plan: Plan, classes: int, arguments: dict[str, Any]) -> nn.Module:
     pretrained_cfg: Any = network.pretrained_cfg
     for name in ("state_dict", "label_names", "label_descriptions"):
         pretrained_cfg.pop(name, None)
-    zero_head(network)
+    if not plan.same_classes:
+        zero_head(network)
     _set_size(network, plan.size)
     return network
 

@@ -29,6 +29,7 @@ class Plan:
     data: str
     model: str | None = None
     from_scratch: str | None = None
+    same_classes: bool = False
     arch_args: str = ""
     linear_probe: bool = False
     few_shot: str = ""
@@ -57,6 +58,8 @@ class Plan:
             raise UsageError("nothing says what is trained; give either --model NAME or --from-scratch NAME")
         if self.from_scratch and (self.linear_probe or self.few_shot):
             raise UsageError("a probe measures features that were learned before; name them with --model")
+        if self.same_classes and (self.from_scratch or self.linear_probe or self.few_shot):
+            raise UsageError("--same-classes goes on training the --model with its own head; leave it out, or the options for a new one")
         if self.linear_probe and self.few_shot:
             raise UsageError("--linear-probe and --few-shot are two measurements; run them one after the other")
         if self.epochs is not None and self.steps is not None:
@@ -64,6 +67,11 @@ class Plan:
         if self.augment not in AUGMENTS:
             raise UsageError(f"--augment {self.augment} is unknown; use {', '.join(AUGMENTS)}")
         self.shots()
+
+    @property
+    def adamw(self) -> bool:
+        """AdamW, for weights from nothing and for going on with them; SGD for the transfer to other classes."""
+        return self.from_scratch is not None or self.same_classes
 
     def shots(self) -> tuple[int, ...]:
         """The numbers of ``--few-shot 1,5,10,25``. Raises UsageError."""
@@ -118,17 +126,16 @@ def schedule(plan: Plan, images: int) -> Schedule:
     Transfer: ViT paper, appendix B.1.1 (arXiv 2010.11929). From scratch: the usual AdamW, see docs/training.md. The batch is never larger
     than the training set unless ``--batch-size`` says so, and the warm-up takes at most a tenth of the steps.
     """
-    scratch = plan.from_scratch is not None
     batch = plan.batch_size or max(plan.accumulate, min(BATCH, images) // plan.accumulate * plan.accumulate)
     if batch % plan.accumulate:
         raise UsageError(f"a batch of {batch} does not split into {plan.accumulate} equal parts; change --batch-size or --accumulate")
     if plan.mixup and (batch // plan.accumulate) % 2:
         raise UsageError(f"--mixup pairs images, and {batch // plan.accumulate} at a time is an odd number; change --batch-size")
-    epochs = EPOCHS["scratch" if scratch else "transfer"] if plan.epochs is None else plan.epochs
+    epochs = EPOCHS["scratch" if plan.from_scratch else "transfer"] if plan.epochs is None else plan.epochs
     steps = plan.steps or max(1, math.ceil(epochs * images / batch))
     eval_every = plan.eval_every or max(1, math.ceil(images / batch), math.ceil(steps / EVALUATIONS))
     defaults: dict[str, Any] = {"lr": TRANSFER_LR, "weight_decay": 0.0}
-    if scratch:
+    if plan.adamw:
         defaults = {"lr": SCRATCH_LR * batch / BATCH, "weight_decay": SCRATCH_DECAY}
     return Schedule(
         steps=steps,

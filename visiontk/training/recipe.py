@@ -24,12 +24,12 @@ def learning_rate(step: int, schedule: Schedule) -> float:
 
 
 def make_optimiser(network: nn.Module, plan: Plan, schedule: Schedule) -> torch.optim.Optimizer:
-    """SGD with momentum for transfer (ViT paper, appendix B.1.1), AdamW from scratch. Biases, norms and embeddings are not decayed."""
+    """SGD with momentum for transfer (ViT paper, appendix B.1.1), AdamW otherwise. Biases, norms and embeddings are not decayed."""
     from timm.optim import param_groups_weight_decay
 
     spared: Any = getattr(network, "no_weight_decay", set)()
     groups: Any = param_groups_weight_decay(network, schedule.weight_decay, no_weight_decay_list=spared)
-    if plan.from_scratch:
+    if plan.adamw:
         return torch.optim.AdamW(groups, lr=schedule.lr)
     return torch.optim.SGD(groups, lr=schedule.lr, momentum=MOMENTUM)
 

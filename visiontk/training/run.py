@@ -52,7 +52,7 @@ def run(
     plan.check()
     started = replace(runtime, seed=plan.seed).start()
     source = open_data(plan)
-    network = make_network(plan, len(source.classes))
+    network = make_network(plan, source.classes)
     config = {**data_config(network), **({"crop_pct": source.crop_pct} if source.crop_pct else {})}
     accelerator = make_accelerator(plan, started)
     folder, facts = Folder(out), source.describe()

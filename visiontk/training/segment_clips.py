@@ -25,14 +25,16 @@ class ClipBatch:
         frames: uint8 (T, B, 3, S, S).
         masks: bool (T, N, S, S), the visible pixels; empty where the object is hidden.
         clip_of: int64 (N), the clip that an object belongs to.
+        things: uint8 (T, B, S, S): 0 is background, and each object of the clip, chosen or not, has a number of its own.
     """
 
     frames: Tensor
     masks: Tensor
     clip_of: Tensor
+    things: Tensor
 
     def to(self, device: torch.device) -> ClipBatch:
-        return ClipBatch(self.frames.to(device), self.masks.to(device), self.clip_of.to(device))
+        return ClipBatch(self.frames.to(device), self.masks.to(device), self.clip_of.to(device), self.things.to(device))
 
 
 def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int) -> ClipBatch:
@@ -60,4 +62,5 @@ def _chosen(frames: Tensor, masks: Tensor, most: int) -> ClipBatch:
     seen = masks[0].flatten(2).float().mean(-1) >= LEAST_PIXELS  # (O, B)
     rank = seen.flip(0).cumsum(0).flip(0)  # 1 for the frontmost that is seen
     objects, clips = (seen & (rank <= most)).nonzero(as_tuple=True)
-    return ClipBatch(frames, masks[:, objects, clips], clips)
+    numbers = torch.arange(1, masks.shape[1] + 1, dtype=torch.uint8)[:, None, None, None]
+    return ClipBatch(frames, masks[:, objects, clips], clips, (masks * numbers).sum(1, dtype=torch.uint8))

@@ -38,7 +38,8 @@ def mask_loss(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor) -> Te
     accuracy = functional.l1_loss(ious, _iou(logits > 0, wanted), reduction="none").mean(1)
     present = target.flatten(1).any(1).float()
     visible = functional.binary_cross_entropy_with_logits(score[:, 0], present, reduction="none")
-    return (shape.min(1).values + IOU * accuracy) * present + SCORE * visible
+    loss: Tensor = (shape.min(1).values + IOU * accuracy) * present + SCORE * visible
+    return loss
 
 
 def _dice(logits: Tensor, truth: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from visiontk.artefacts import write
-from visiontk.errors import OutputError, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import OutputError
 from visiontk.runtime import Started
 
 from .curves import plot, read_metrics
@@ -22,28 +21,41 @@ from .segment_plan import SegmentPlan
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 VISIBLE_AT_FIRST = 3.0  # bias of the object score: a model that takes nothing to be visible learns no shapes
+LOOKING = 3.0  # how much larger than by default the weights are by which prompts and places of the picture find each other
 _PACKAGES = ("visiontk", "sam2", "torch")
 
 
-def config_text(plan: SegmentPlan) -> str:
-    """The YAML that describes the model. Raises UsageError."""
-    if plan.config is None:
-        return resources.files("visiontk").joinpath("weights", "tiny-sam2", CONFIG).read_text("utf-8")
-    try:
-        return Path(plan.config).read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--config {plan.config} cannot be read ({first_line(error)}); name a YAML file of sam2's format") from error
+def config_file(plan: SegmentPlan) -> Path:
+    """The YAML that describes the model."""
+    if plan.config is not None:
+        return Path(plan.config)
+    return Path(str(resources.files("visiontk").joinpath("weights", "tiny-sam2", CONFIG)))
 
 
 def build(plan: SegmentPlan) -> Any:
-    """A ``SAM2Base`` with random weights, seeded by the caller. Raises UsageError for a configuration that makes none."""
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
+    """A ``SAM2Base`` with random weights, seeded by the caller. Raises ModelUnavailable for a configuration that makes none."""
+    from visiontk.adapters.segment_weights import read_config, untrained
 
-    model: Any = instantiate(OmegaConf.create(config_text(plan)).model)
+    file = config_file(plan)
+    model: Any = untrained(read_config(file), str(file))
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(VISIBLE_AT_FIRST)
+        _look_where_prompted(model.sam_mask_decoder.transformer)
     return model
+
+
+def _look_where_prompted(transformer: Any) -> None:
+    """Let prompts and picture attend to each other by position from the first step.
+
+    With equal projections of queries and keys their product is largest where their position encodings are alike.
+    """
+    attentions = [transformer.final_attn_token_to_image]
+    attentions += [part for layer in transformer.layers for part in (layer.cross_attn_token_to_image, layer.cross_attn_image_to_token)]
+    for attention in attentions:
+        nn.init.normal_(attention.q_proj.weight, std=LOOKING / (3 * attention.q_proj.in_features) ** 0.5)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+        attention.q_proj.bias.zero_()
+        attention.k_proj.bias.zero_()
 
 
 def write_model(network: nn.Module, plan: SegmentPlan, folder: Path) -> None:
@@ -52,9 +64,9 @@ def write_model(network: nn.Module, plan: SegmentPlan, folder: Path) -> None:
 
     dtype = torch.float16 if plan.half else torch.float32
     state = {name: value.detach().to("cpu", dtype).contiguous().clone() for name, value in network.state_dict().items()}
-    text = config_text(plan)
+    text = config_file(plan).read_bytes()
     write(folder / WEIGHTS, lambda file: file.write(save(state, {"format": "pt"})))
-    write(folder / CONFIG, lambda file: file.write(text.encode()))
+    write(folder / CONFIG, lambda file: file.write(text))
 
 
 def write_report(folder: Path, plan: SegmentPlan, figures: dict[str, Any], *, seconds: float, started: Started) -> None:

@@ -28,7 +28,7 @@ class SegmentPlan:
         steps: updates of the weights; the first ``image_steps`` of them (None: half) over pictures alone.
         images, clips, frames: pictures of a step, clips of a step and their frames.
         objects: at most so many of each picture or clip.
-        clicks: correction clicks: on a picture, and on the first and one other frame of a clip.
+        clicks: correction clicks on a picture, at most. In a clip the first and one other frame get one each.
         warmup, lr, weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
         ema: moving average of the weights, which is what is written.
     """
@@ -101,7 +101,8 @@ class Turn:
 def turn(plan: SegmentPlan, step: int) -> Turn:
     """The turn of a step, a function of the plan alone."""
     if step < plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
-        return Turn(1, plan.images, Prompting(_drawn(plan, step, IMAGE_KINDS), (0,), plan.clicks))
+        clicks = derive(plan.seed, "clicks", step) % (plan.clicks + 1)
+        return Turn(1, plan.images, Prompting(_drawn(plan, step, IMAGE_KINDS), (0,) if clicks else (), clicks))
     kind = _drawn(plan, step, CLIP_KINDS)
     other = 1 + derive(plan.seed, "corrected", step) % max(1, plan.frames - 1)
     return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1))

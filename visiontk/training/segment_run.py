@@ -21,6 +21,7 @@ from .checkpoint import Folder
 from .loop import Hold, Listener
 from .recipe import learning_rate
 from .segment_clips import render_batch
+from .segment_hint import Hint
 from .segment_measure import measure
 from .segment_output import build, write_model, write_report
 from .segment_plan import SegmentPlan, turn
@@ -78,7 +79,9 @@ class Loop:
         self.schedule = plan.schedule()
         self.model = build(plan).to(started.device).train()
         self.average: Any = ModelEmaV3(self.model, decay=plan.ema, use_warmup=True)
-        groups: Any = param_groups_weight_decay(self.model, plan.weight_decay)
+        self.hint = Hint(_channels(self.model)).to(started.device)
+        learning = torch.nn.ModuleList([self.model, self.hint])
+        groups: Any = param_groups_weight_decay(learning, plan.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=plan.lr)
         self.step, self.seconds, self._offset = 0, 0.0, 0
         self._window = [0.0, 0.0, 0.0, 0.0]  # since the last line: loss, IoU, steps, seconds
@@ -113,10 +116,10 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.schedule)
         with self._autocast():
-            passed = track(self.model, batch, wanted.prompting)
+            passed = track(self.model, batch, wanted.prompting, self.hint)
         loss: Any = passed.loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.hint.parameters()], self.plan.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
@@ -149,6 +152,7 @@ class Loop:
 
     def _save(self) -> None:
         state = {"network": self.model.state_dict(), "average": self.average.module.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state["hint"] = self.hint.state_dict()
         state |= {"step": self.step, "seconds": self.seconds, "metrics": self._offset, "window": self._window}
         checkpoint.save(self.folder.last, state)
 
@@ -157,8 +161,16 @@ class Loop:
         if state is not None:
             self.model.load_state_dict(state["network"])
             self.average.module.load_state_dict(state["average"])
+            self.hint.load_state_dict(state["hint"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds = state["step"], state["seconds"]
             self._offset, self._window = state["metrics"], state["window"]
         with self.folder.metrics.open("ab") as file:  # lines that were written after the checkpoint are written again
             file.truncate(self._offset)
+
+
+def _channels(model: Any) -> list[int]:
+    """Of the maps that ``forward_image`` gives, from fine to coarse."""
+    decoder = model.sam_mask_decoder
+    fine = [decoder.conv_s0.out_channels, decoder.conv_s1.out_channels] if model.use_high_res_features_in_sam else []
+    return [*fine, model.hidden_dim] if fine else [model.hidden_dim] * 3

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .segment_clips import ClipBatch, normalise
+from .segment_hint import Hint
 from .segment_loss import mask_loss, mean_iou
 
 Kind = Literal["point", "box", "mask"]
@@ -41,10 +42,11 @@ class Passed:
     iou: Tensor
 
 
-def track(model: Any, batch: ClipBatch, prompting: Prompting) -> Passed:
-    """Run a ``SAM2Base`` in training mode over a batch. Random draws come from torch's generator."""
+def track(model: Any, batch: ClipBatch, prompting: Prompting, hint: Hint | None = None) -> Passed:
+    """Run a ``SAM2Base`` in training mode over a batch. Random draws come from torch's generator; ``hint`` adds its loss."""
     length, objects = batch.masks.shape[:2]
     features = model.forward_image(normalise(batch.frames.flatten(0, 1)))
+    asked = 0 if hint is None else hint.loss(features["backbone_fpn"], batch.things.flatten(0, 1))
     _, maps, positions, sizes = model._prepare_backbone_features(features)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     loss, iou = torch.zeros((), device=batch.masks.device), torch.zeros((), device=batch.masks.device)
@@ -75,7 +77,7 @@ def track(model: Any, batch: ClipBatch, prompting: Prompting) -> Passed:
             out["obj_ptr"] = answer[5]
             memory["cond_frame_outputs" if frame == 0 or frame in prompting.corrected else "non_cond_frame_outputs"][frame] = out
     steps = length - (prompting.kind == "mask") + len(prompting.corrected) * prompting.clicks
-    return Passed(loss / (objects * steps), iou / length)
+    return Passed(loss / (objects * steps) + asked, iou / length)
 
 
 def _loss(answer: Any, target: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ MEASURED_SEED = -1  # the seeds of runs are not negative
 # ones a transformer takes several times as long to begin.
 LIGHT = {"hue": 0.05, "saturation": 0.3, "contrast": 0.2, "brightness": 0.1}
 STRONG = {
-    "hue": 0.2,
+    "hue": 0.5,
     "saturation": 0.6,
     "contrast": 0.4,
     "brightness": 0.2,

@@ -1,0 +1,212 @@
+"""`visiontk segment`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visiontk import settings, stream
+from visiontk.artefacts import Naming
+from visiontk.errors import UsageError
+
+from . import classify_view, options, running, segment_outputs, segment_prompts, segment_view, writers
+from .console import Report, say
+from .segment_inputs import Run
+from .segment_outputs import Artefacts, Kind
+from .segment_sheet import Sheet
+
+if TYPE_CHECKING:
+    from visiontk.adapters.segment import Everything
+
+
+class Direction(StrEnum):
+    forward = "forward"
+    backward = "backward"
+    both = "both"
+
+
+def segment(
+    inputs: options.Inputs = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", metavar="PROMPT", help="What to cut out, as below; repeatable. Default: point.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", metavar="FILE.json", help="Prompts as a JSON list, as records may hold them.")
+    ] = None,
+    model: options.SegmentModel = None,
+    direction: Annotated[
+        Direction, typer.Option("--direction", help="Which way from the prompted frame. All but forward wait for it, on disk.")
+    ] = Direction.forward,
+    start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to track, from 0.")] = 0,
+    end: Annotated[int | None, typer.Option("--end", metavar="N", min=0, help="Last frame to track.")] = None,
+    sequence: Annotated[
+        bool | None,
+        typer.Option(
+            "--sequence/--no-sequence", help="Pictures are the frames of a video. Default: those of a folder that are numbered alike."
+        ),
+    ] = None,
+    auto_every: Annotated[
+        int | None, typer.Option("--auto-every", metavar="N", min=1, help="auto: look for new objects on each N-th frame of a video.")
+    ] = None,
+    points_per_side: Annotated[
+        int | None, typer.Option("--points-per-side", metavar="N", min=1, max=128, help="auto: clicks along each side of the picture.")
+    ] = None,
+    min_iou: Annotated[
+        float | None, typer.Option("--min-iou", metavar="X", min=0.0, max=1.0, help="auto: least estimated quality of a mask.")
+    ] = None,
+    min_stability: Annotated[
+        float | None, typer.Option("--min-stability", metavar="X", min=0.0, max=1.0, help="auto: least stability of a mask.")
+    ] = None,
+    min_area: Annotated[int | None, typer.Option("--min-area", metavar="N", min=0, help="auto: least pixels of a mask.")] = None,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="KIND,...", help="Files to write: overlay, masks, binary, coco, yolo, cutout, npz.")
+    ] = None,
+    allow_urls: options.AllowUrls = False,
+    null: options.Null = False,
+    format: options.Format = None,
+    stage: options.Stage = None,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    resume: options.Resume = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    compile: options.Compile = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> int:
+    """Cut out objects in images and videos.
+
+    SAM 2 finds the object that a prompt shows, and tracks it through a video of any length, a stream or a camera (/dev/video0).
+    One line per image or frame, with each object's mask as COCO RLE. An object that is hidden has area 0, and may come back.
+
+    \b
+    Prompts: KIND[:VALUE][@FRAME][#ID]
+      point                    the middle of the picture
+      point:X,Y                a point on the object, in pixels or percent: point:50%,30%
+      point:X,Y+X,Y-X,Y        more points: + on the object, - beside it
+      point:-X,Y@40#1          a correction on frame 40: here object 1 is not
+      box:X0,Y0,X1,Y1          left, top, right and bottom edge
+      mask:FILE.png            a mask of the picture's size; the numbers of an indexed one are ids
+      auto                     everything; in a video, everything on its first frame
+    Without @FRAME a prompt is on the first frame that is tracked. Prompts with the same #ID are of one object, those without are new ones.
+
+    \b
+    JSON, in a file or in a record's "prompts", which come before --prompt:
+      [{"object": 1, "frame": 0, "points": [[X, Y], ...], "labels": [1, 0], "box": [X0, Y0, X1, Y1], "mask": "FILE.png" or RLE}]
+
+    \b
+    Files, by --save; overlay is the default with -o and on a terminal:
+      overlay   the picture with its objects; of a video an MP4 at its own rate, with its sound if it is a file
+      masks     palette PNGs whose pixels are ids, as DAVIS has them: DIR/VIDEO/00000.png
+      binary    a PNG of 0 and 255 for each object: DIR/VIDEO/001/00000.png
+      cutout    a PNG with alpha for each object, cropped to it
+      yolo      a text file of polygons for each picture or frame; the class is the id - 1
+      npz       masks (N, height, width), ids, scores, and frames of a video
+      coco      one JSON for the run, with RLE; the category is the id
+
+    A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) is one video; its overlay has 24 frames a second.
+    --resume tracks a video that FILE holds in part again from its start, writes the lines that are missing and makes its files again.
+    Ctrl-C leaves an overlay that plays to where it was stopped.
+
+    \b
+    visiontk segment clip.mp4 --prompt point                              overlay on a terminal, JSON lines in a pipe
+    visiontk segment clip.mp4 -p point:320,180#1 -p point:-300,90@40#1    with a correction
+    visiontk segment clip.mp4 -p box:10%,20%,60%,90%@100 --direction both -o overlay.mp4
+    visiontk segment DAVIS/JPEGImages/480p/bear -p mask:first.png --save masks -o predicted/
+    visiontk segment photos/ --no-sequence -p auto --save coco -o coco.json
+    ffmpeg -i rtsp://camera/1 -f matroska - | visiontk segment - -p point:50%,50% | jq -c '[.frame, .segment.objects[0].box]'
+    visiontk segment cat.jpg -p point --save cutout -o cat.png
+    """
+    span = segment_prompts.Span(direction.value, start, end)
+    kinds = _kinds(save, out)
+    knobs = {"points_per_side": points_per_side, "min_iou": min_iou, "min_stability": min_stability, "min_area": min_area}
+    _check_options(span, kinds, out, resume, auto_every)
+    writers.check(format, resume)
+    asked = segment_prompts.read(prompt or [], prompts, span)
+    _check_auto(asked, knobs, auto_every)
+    in_force = settings.read()
+    runtime = options.runtime(in_force, device, dtype, compile, None, seed, threads)
+    names, pipe = running.inputs_or_pipe(inputs)
+    key = stage or "segment"
+    held = running.held_lines(resume, key)
+    naming = Naming(out, overwrite, aside=save is None and out is None)
+    if held.counts:
+        naming.go_on(held.files)
+    sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and sys.stdout.isatty() and not quiet else None
+    artefacts = Artefacts(kinds, naming, sheet, partial(_warn, quiet))
+
+    from visiontk.adapters.segment import load
+
+    segmenter = load(in_force.get("model.segment", model).value, runtime)
+    running.same_model(held, segmenter.name, segmenter.revision, resume)
+    if segmenter.warning:
+        _warn(quiet, segmenter.warning)
+    if verbose:
+        say(f"{segmenter.name} {segmenter.revision} on {segmenter.runtime.device}, {segmenter.runtime.dtype_name}")
+
+    from visiontk import sources
+
+    items = sources.from_arguments_whole(names, pipe, sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence))
+    rows, view = partial(segment_view.rows, key), partial(segment_view.view, key)
+    form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console)
+    if out == "-" and not resume:
+        form, writer = "bytes", writers.Nothing()
+    count = partial(sources.count_frames, names, start, end)
+    report = Report("frames", quiet=quiet, count=count, on_stdout=form == "table" and sys.stdout.isatty())
+    console = report.progress.console if report.progress and form == "table" else classify_view.console()
+    stats = stream.Stats()
+    with artefacts:
+        everything = _everything(segmenter.knobs, knobs)
+        run = Run(key, segmenter, asked, everything, auto_every, artefacts, held, stats, runtime.decode_workers(), held.counts.total())
+        outcomes = run.outcomes(running.own_key(held.skip(items), key))
+        return running.drive(outcomes, key, _value, writer, report, stats, resume)
+
+
+def _kinds(save: str | None, out: str | None) -> list[Kind]:
+    if save is not None:
+        return segment_outputs.parse(save)
+    return [Kind.overlay] if out is not None or sys.stdout.isatty() else []
+
+
+def _check_options(span: segment_prompts.Span, kinds: list[Kind], out: str | None, resume: Path | None, every: int | None) -> None:
+    if span.end is not None and span.end < span.start:
+        raise UsageError(f"--end {span.end} comes before --start {span.start}; both are frames, counted from 0")
+    if out == "-" and kinds != [Kind.overlay]:
+        raise UsageError("-o - puts one overlay on the output; for other files name a folder with -o")
+    if resume and Kind.coco in kinds:
+        raise UsageError("a COCO file of a whole run cannot be resumed; make it from the lines, or leave out --resume")
+    if every and span.direction != "forward":
+        raise UsageError("--auto-every looks for new objects on the way forward; leave it out, or --direction")
+    if out and Kind.overlay in kinds and Path(out).suffix.lower() in (".mkv", ".mov", ".avi", ".webm", ".m4v"):
+        raise UsageError(f"-o {out}: overlays of videos are MP4 files; name one that ends in .mp4, or a folder")
+
+
+def _check_auto(asked: segment_prompts.Prompts, knobs: dict[str, float | None], every: int | None) -> None:
+    given = [name for name, value in {**knobs, "auto_every": every}.items() if value is not None]
+    if given and not any(prompt.auto for prompt in asked.own):
+        raise UsageError(f"--{given[0].replace('_', '-')} goes with --prompt auto; add that, or leave it out")
+
+
+def _everything(default: Everything, knobs: dict[str, float | None]) -> Everything:
+    """The model's own knobs of ``auto``, but for those that were given."""
+    chosen = {name: value for name, value in knobs.items() if value is not None}
+    return replace(default, **chosen)  # type: ignore[arg-type]
+
+
+def _value(outcome: stream.Outcome[dict[str, object]], index: int) -> dict[str, object]:
+    assert outcome.result is not None
+    return outcome.result
+
+
+def _warn(quiet: bool, message: str) -> None:
+    if not quiet:
+        say(message, "warning")

@@ -1,0 +1,151 @@
+"""Files that `visiontk segment` makes of one video: an overlay to play, and folders with a file for each frame."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
+
+from visiontk.artefacts import write, writing
+from visiontk.errors import OutputError
+from visiontk.records import Record
+
+from . import interrupts, writers
+from .segment_outputs import PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from visiontk.media.clips import Clip
+    from visiontk.media.mask_files import MaskArrays
+    from visiontk.media.video import VideoFrame
+    from visiontk.media.video_writer import VideoWriter
+
+# DAVIS lays masks out as VIDEO/00000.png, and SA-V as VIDEO/001/00000.png.
+BARE = (Kind.masks, Kind.binary)
+CLIP_SUFFIXES = {Kind.overlay: ".mp4", Kind.npz: ".npz"}  # of what is one file; others are folders
+
+
+class ClipFiles:
+    """The files of one video; a context manager. Left by an exception, it makes them whole with what there is until then.
+
+    ``first`` and ``last`` are the frames that come; no last one is the end of the video.
+
+    Raises:
+        ItemError: ``exists``, one of them is there and may not be replaced.
+    """
+
+    def __init__(self, artefacts: Artefacts, record: Record, index: int, clip: Clip, first: int, last: int | None) -> None:
+        self._artefacts, self._clip, self._first, self._last = artefacts, clip, first, last
+        self._stack = ExitStack()
+        self._writer: VideoWriter | None = None
+        self._arrays: MaskArrays | None = None
+        self._begin = 0.0
+        stems = [Path(line["path"]).stem for line in clip.lines or []]
+        self._stems = stems if len(set(stems)) == len(stems) else []
+        self._paths: dict[Kind, Path] = {}
+        naming = artefacts.naming
+        if naming.out == "-":
+            artefacts.take_output()
+            return
+        about = {key: value for key, value in record.items() if key != "frame"}
+        if clip.lines is not None:  # the name of a folder, which may be "." or ".."
+            about["path"] = os.path.abspath(record["path"])  # noqa: PTH100  Path.resolve would follow links to other names
+        bare: Path | None = None
+        for kind in artefacts.kinds:
+            if kind in BARE:
+                self._paths[kind] = bare = bare or naming.path(about, index, "", "")
+            elif kind is not Kind.coco:
+                self._paths[kind] = naming.path(about, index, kind.shown, CLIP_SUFFIXES.get(kind, ""))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with interrupts.held():
+            self._stack.__exit__(kind, error, trace)
+        if self._writer and self._writer.warning:
+            self._artefacts.warn(self._writer.warning)
+        if self._writer and self._artefacts.sheet:
+            self._artefacts.sheet.note(self._paths[Kind.overlay])
+
+    def add(self, record: Record, frame: VideoFrame, seen: Seen) -> Record:
+        """Write what there is of one frame; returns its files by kind, as the line names them. Raises OutputError."""
+        drawn = self._artefacts.draw(record, seen)
+        files: Record = {}
+        for kind in self._artefacts.kinds:
+            if kind is Kind.overlay:
+                assert drawn is not None
+                files[kind.value] = self._film(frame, drawn)
+            elif kind is Kind.npz:
+                files[kind.value] = self._keep_arrays(frame, seen)
+            elif kind is not Kind.coco:
+                paths = [self._write(kind, frame.index, number, save) for number, save in seen.contents(kind, drawn)]
+                files[kind.value] = paths if kind in PER_OBJECT else paths[0]
+        return files | self._artefacts.add_to_coco(record, seen)
+
+    def _write(self, kind: Kind, index: int, number: int, save: object) -> str:
+        name = (self._stems[index] if self._stems else f"{index:05d}") + SUFFIXES[kind]
+        folder = self._paths[kind] / f"{number:03d}" if number else self._paths[kind]
+        write(folder / name, save)  # type: ignore[arg-type]
+        return str(folder / name)
+
+    def _film(self, frame: VideoFrame, drawn: Image) -> str:
+        if self._writer is None:
+            self._writer = self._open(frame, drawn)
+            self._begin = frame.time
+        self._writer.write(drawn, frame.time - self._begin)
+        return str(self._paths.get(Kind.overlay, "-"))
+
+    def _open(self, frame: VideoFrame, drawn: Image) -> VideoWriter:
+        from visiontk.media.video_writer import VideoWriter
+
+        path = self._paths.get(Kind.overlay)
+        file = self._stack.enter_context(writing(path, keep=True) if path else _to_output())
+        end = None if self._last is None else frame.time + (self._last - self._first + 1) / frame.rate
+        return self._stack.enter_context(
+            VideoWriter(
+                file,
+                width=drawn.width,
+                height=drawn.height,
+                fps=frame.rate,
+                audio_from=self._clip.sound,
+                audio_start=frame.time if self._first else None,
+                audio_end=end,
+            )
+        )
+
+    def _keep_arrays(self, frame: VideoFrame, seen: Seen) -> str:
+        from visiontk.media.mask_files import MaskArrays
+        from visiontk.media.spool import Spool
+
+        path = self._paths[Kind.npz]
+        if self._arrays is None:
+            self._arrays = MaskArrays(self._stack.enter_context(Spool()), seen.image.height, seen.image.width)
+            self._stack.callback(write, path, self._arrays.write)
+        for one in seen.objects:
+            self._arrays.add(one.object_id, one.mask, one.score, frame.index)
+        return str(path)
+
+
+@contextmanager
+def _to_output() -> Iterator[BinaryIO]:
+    """A file that goes to standard output when it is whole: an MP4 is written back and forth, which a pipe cannot."""
+    stopped: BaseException | None = None
+    with tempfile.TemporaryFile() as file:
+        try:
+            yield cast(BinaryIO, file)
+        except BaseException as error:
+            if isinstance(error, OSError | OutputError):
+                raise
+            stopped = error
+        file.seek(0)
+        for piece in iter(partial(file.read, 1 << 20), b""):
+            writers.write_bytes(piece)
+    if stopped is not None:
+        raise stopped

@@ -1,0 +1,193 @@
+"""From inputs to lines: pictures and videos through a segmenter, in their order, each answered as soon as it is known."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from visiontk import stream
+from visiontk.errors import DeviceError, ItemError, OutOfMemory
+from visiontk.prompts import Prompt
+from visiontk.records import Item, Record
+from visiontk.resume import Held
+
+from . import running, segment_prompts
+from .segment_clip_files import ClipFiles
+from .segment_outputs import Artefacts, Seen
+from .segment_prompts import Prompts
+from .segment_tracking import Job, Tracked, track
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from visiontk.adapters.segment import Everything, ObjectMask, Segmenter
+    from visiontk.media.clips import Clip
+    from visiontk.media.video import VideoFrame
+
+Outcome = stream.Outcome[Record]
+
+FRAMES_AHEAD = 16
+
+
+@dataclass
+class Run:
+    """What all inputs share.
+
+    Attributes:
+        key: where the results stand in the record.
+        everything, every: how ``auto`` looks for everything, and on each how many-th frame of a video.
+        artefacts: what is written beside the lines.
+        held: the lines that a stopped run left.
+        workers: threads that decode pictures.
+        count: items so far, those of the stopped run with them.
+    """
+
+    key: str
+    segmenter: Segmenter
+    prompts: Prompts
+    everything: Everything
+    every: int | None
+    artefacts: Artefacts
+    held: Held
+    stats: stream.Stats
+    workers: int
+    count: int = 0
+
+    def outcomes(self, items: Iterable[Item[Image | Clip]]) -> Iterator[Outcome]:
+        """One outcome per picture and per frame of a video; its result is what stands under the stage's key.
+
+        A video that fails in the middle gives the frames so far, then one outcome with the error. Pictures are decoded ahead on several
+        threads, the frames of a video on one.
+        """
+        from visiontk.media.clips import Clip
+
+        loaded: Iterator[stream.Outcome[Any]] = stream.run(items, _itself, list, batch_size=1, workers=self.workers)
+        with closing(loaded), _memory():  # type: ignore[type-var]
+            for one in loaded:
+                if isinstance(one.result, Clip):
+                    yield from map(self._counted, self._clip(one.item, one.result))
+                elif one.result is None:
+                    yield self._counted(stream.Outcome(one.item, error=one.error))
+                else:
+                    yield self._counted(self._picture(one.item, one.result))
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        self.count += 1
+        self.stats.count(outcome)
+        return outcome
+
+    def _picture(self, item: Item[Any], image: Image) -> Outcome:
+        begun = time.perf_counter()
+        try:
+            found, texts = self.prompts.of_picture(item.record)
+            wanted = segment_prompts.resolve(found, image.width, image.height)
+            objects = self.segmenter.image(image, wanted) if wanted else []
+            if segment_prompts.auto_frame(found) is not None:
+                objects += _further(self.segmenter.everything(image, self.everything), objects)
+            seconds = time.perf_counter() - begun
+            seen = Seen(image, objects, [_value(one) for one in objects], wanted)
+            files = self.artefacts.picture(item.record, self.count, seen)
+        except ItemError as error:
+            return stream.Outcome(item, error=error)
+        return stream.Outcome(item, self._result({}, texts, seen, files, seconds))
+
+    def _clip(self, item: Item[Any], clip: Clip) -> Iterator[Outcome]:
+        at = self.prompts.span.start
+        come = False
+        try:
+            deque(running.own_key((Item(line, item.load) for line in clip.lines or ()), self.key), maxlen=0)
+            found, texts = self.prompts.of(item.record)
+            if self._is_held(item, clip, found):
+                return
+            with closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames:  # type: ignore[type-var]
+                for tracked, seen, record, files in self._tracked(item, clip, found, frames):
+                    at, come = tracked.frame.index + 1, True
+                    if not self.held.take(record):
+                        about = {"frame": tracked.frame.index} if clip.lines else {}
+                        yield stream.Outcome(Item(record, item.load), self._result(about, texts, seen, files, tracked.seconds))
+        except ItemError as error:
+            record = {**item.record, **clip.line(at)} if come else item.record
+            if not self.held.take(record):
+                yield stream.Outcome(Item(record, item.load), error=error)
+
+    def _tracked(
+        self, item: Item[Any], clip: Clip, found: Sequence[Prompt], frames: Iterator[VideoFrame]
+    ) -> Iterator[tuple[Tracked, Seen, Record, Record]]:
+        """Each frame with what was found, its record so far, and its files. Raises ItemError."""
+        span = self.prompts.span
+        first = next(frames, None)
+        if first is None:
+            raise ItemError("no_frame", f"the video ends before frame {span.start}; choose another --start")
+        wanted = segment_prompts.resolve(found, first.image.width, first.image.height)
+        job = Job(wanted, segment_prompts.auto_frame(found), self.everything, self.every, span)
+        frames = itertools.chain((first,), frames)
+        del first  # or it would be kept for as long as the video takes
+        last = job.turn if span.direction == "backward" else span.end
+        with ClipFiles(self.artefacts, item.record, self.count, clip, span.start, last) as files:
+            for tracked in track(self.segmenter, frames, job):
+                index, image = tracked.frame.index, tracked.frame.image
+                here = [prompt for prompt in wanted if prompt.frame == index]
+                seen = Seen(image, tracked.objects, [_value(one) for one in tracked.objects], here)
+                record = {**item.record, **clip.line(index, tracked.frame.time)}
+                yield tracked, seen, record, files.add(record, tracked.frame, seen)
+
+    def _is_held(self, item: Item[Any], clip: Clip, found: Sequence[Prompt]) -> bool:
+        """Whether a stopped run has answered all of a video. One that it has in part is tracked again, and its files are made again."""
+        span, lines = self.prompts.span, list[Record]()
+        while clip.lines is None or span.start + len(lines) < len(clip.lines):
+            line = {**item.record, **clip.line(span.start + len(lines))}
+            if not self.held.has(line):
+                break
+            lines.append(line)
+        if not lines:
+            return False
+        last = max(prompt.frame for prompt in found) if span.direction == "backward" else span.end
+        if clip.again and (len(lines) > last - span.start if last is not None else not clip.holds(span.start + len(lines))):
+            for line in lines:
+                self.held.take(line)
+            return True
+        paths = {line["path"] for line in lines}
+        self.artefacts.naming.free(file for file, path in self.held.files.items() if path in paths)
+        return False
+
+    def _result(self, about: Record, texts: list[str] | None, seen: Seen, files: Record, seconds: float) -> Record:
+        value: Record = {"model": self.segmenter.name, "revision": self.segmenter.revision, **about}
+        if texts is not None:
+            value["prompts"] = texts
+        value["objects"] = seen.values
+        if files:
+            value["files"] = files
+        return value | {"seconds": round(seconds, 6)}
+
+
+def _itself(payload: Image | Clip) -> Image | Clip:
+    return payload
+
+
+def _value(one: ObjectMask) -> Record:
+    """An object as the record has it."""
+    from visiontk.media.masks import area, box_of, encode_rle
+
+    value: Record = {"id": one.object_id, "rle": encode_rle(one.mask), "box": box_of(one.mask), "area": area(one.mask)}
+    return value | {"score": float(f"{one.score:.6g}"), "iou": float(f"{one.iou:.6g}")}
+
+
+def _further(found: Sequence[ObjectMask], known: Sequence[ObjectMask]) -> list[ObjectMask]:
+    """What ``auto`` found beside the objects that were prompted, numbered after them."""
+    from visiontk.adapters.segment_auto import unknown
+
+    numbers = itertools.count(max((one.object_id for one in known), default=0) + 1)
+    return [replace(one, object_id=next(numbers)) for one in unknown(found, known)]
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    try:
+        yield
+    except OutOfMemory as error:
+        raise DeviceError(f"one picture does not fit into memory ({error}); choose a smaller model or --device cpu") from error

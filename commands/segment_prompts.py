@@ -1,0 +1,196 @@
+"""What is to be segmented in an input: the record's own prompts, those of the command line, or the middle of the picture."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiontk import prompts as grammar
+from visiontk.errors import ItemError, UsageError
+from visiontk.prompts import Prompt
+from visiontk.records import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from visiontk.adapters.segment import ObjectPrompt
+
+DEFAULT = "point"
+_SAYS_FRAME = re.compile(r"@\d+(#\d+)?\s*$")
+_BINARY = ([1], [255])  # the values of a mask that shows one object and does not number it
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which frames are tracked, and which way: ``forward`` from the first prompted frame, ``backward`` from the last, or ``both``.
+
+    ``start`` and ``end`` are the first and the last frame, inclusive; no end is that of the video.
+    """
+
+    direction: str = "forward"
+    start: int = 0
+    end: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The frame of prompts that name none: the one where tracking starts."""
+        return self.end if self.direction == "backward" and self.end is not None else self.start
+
+    def check(self, found: Sequence[Prompt]) -> None:
+        """Raise UsageError for prompts outside of it, and for ``auto`` where it cannot go."""
+        for prompt in found:
+            if prompt.frame < self.start or (self.end is not None and prompt.frame > self.end):
+                last = "the last" if self.end is None else self.end
+                tracked = f"frames {self.start} to {last} are tracked; see --start and --end"
+                raise UsageError(f'the prompt "{prompt.text}" is on frame {prompt.frame}, and {tracked}')
+        seeds = [prompt.frame for prompt in found if prompt.auto]
+        others = {prompt.frame for prompt in found}
+        if seeds and (seeds[-1] > min(others) if self.direction == "forward" else len(others) > 1):
+            raise UsageError("auto starts the tracking; give no prompts on earlier frames, and with --direction none on other frames")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts of a run. ``texts`` is what a record says of them."""
+
+    own: list[Prompt]
+    texts: list[str]
+    span: Span
+
+    def of(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
+        """The prompts that count for a record, and what its line says of them; nothing, where they stand in it already.
+
+        Raises:
+            ItemError: ``bad_prompt``, the record's own make no sense.
+        """
+        if "prompts" not in record:
+            return self.own, self.texts
+        try:
+            found = _join(_from_json(record["prompts"], "the record's prompts", self.span.first))
+            self.span.check(found)
+        except UsageError as error:
+            raise ItemError("bad_prompt", str(error)) from error
+        return found, None
+
+    def of_picture(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
+        """As `of`, for a single picture, which has one frame."""
+        found, texts = self.of(record)
+        own = {self.span.first, record.get("frame")}
+        for prompt in found:
+            if prompt.frame not in own:
+                raise ItemError("no_frame", f'the prompt "{prompt.text}" is on frame {prompt.frame}, and this is a single picture')
+        return [replace(prompt, frame=0) for prompt in found], texts
+
+
+def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
+    """The prompts of ``--prompt`` and ``--prompts FILE.json``; the middle of the picture where there are none.
+
+    Raises:
+        UsageError: they are not of the grammar, contradict each other, name a mask that cannot be read or a frame that is not tracked.
+    """
+    said = list(texts) or ([] if file else [DEFAULT])
+    found = [_on_frame(grammar.read(text), span.first, said=bool(_SAYS_FRAME.search(text))) for text in said]
+    if file:
+        found += _from_json(_load(file), str(file), span.first)
+    try:
+        joined = _join(found)
+        for prompt in joined:
+            if isinstance(prompt.mask, str):
+                _index_map(prompt.mask)
+    except ItemError as error:
+        raise UsageError(error.message) from error
+    span.check(joined)
+    return Prompts(joined, [*said, *([str(file)] if file else [])], span)
+
+
+def resolve(found: Sequence[Prompt], width: int, height: int) -> list[ObjectPrompt]:
+    """Prompts in pixels of a picture of that size; ``auto`` is left out.
+
+    Raises:
+        ItemError: ``bad_prompt``, one lies outside, is turned inside out, or is a mask of another size.
+    """
+    try:
+        return [_resolve(prompt, width, height) for prompt in found if not prompt.auto]
+    except UsageError as error:
+        raise ItemError("bad_prompt", str(error)) from error
+
+
+def auto_frame(found: Sequence[Prompt]) -> int | None:
+    """The frame on which everything is looked for, if it is."""
+    return next((prompt.frame for prompt in found if prompt.auto), None)
+
+
+def _resolve(prompt: Prompt, width: int, height: int) -> ObjectPrompt:
+    from visiontk.adapters.segment import ObjectPrompt
+
+    assert prompt.object_id is not None, "numbered when they were joined"
+    if prompt.mask is not None:
+        mask = _mask(prompt)
+        if mask.shape != (height, width):
+            size = f"{mask.shape[1]}x{mask.shape[0]}"
+            raise UsageError(
+                f'the prompt "{prompt.text}" is a mask of {size} pixels, and the picture has {width}x{height}; give one of that size'
+            )
+        return ObjectPrompt(prompt.object_id, prompt.frame, mask=mask)
+    points, labels, box = grammar.resolve(prompt, width, height)
+    return ObjectPrompt(prompt.object_id, prompt.frame, tuple(points), tuple(labels), box)
+
+
+def _mask(prompt: Prompt) -> NDArray[np.bool_]:
+    from visiontk.media.masks import decode_rle
+
+    if not isinstance(prompt.mask, str):
+        try:
+            return decode_rle(prompt.mask)
+        except ItemError as error:
+            raise UsageError(f'the prompt "{prompt.text}": {error.message}') from error
+    found = _index_map(prompt.mask)
+    # An index map shows this object under its number; a file without that number shows one object, whatever its values.
+    wanted = found == prompt.object_id
+    return wanted if wanted.any() else found > 0
+
+
+def _indices(file: str) -> Sequence[int]:
+    """The ids in a mask's file; none where it is binary."""
+    import numpy as np
+
+    values = [int(value) for value in np.unique(_index_map(file)) if value]
+    if not values:
+        raise ItemError("bad_prompt", f"the mask {file} is empty; give one that shows something")
+    return [] if values in _BINARY else values
+
+
+@functools.lru_cache(maxsize=4)
+def _index_map(file: str) -> NDArray[np.uint16]:
+    from visiontk.media.masks import read_index_map
+
+    return read_index_map(file)
+
+
+def _join(found: list[Prompt]) -> list[Prompt]:
+    return grammar.join(found, _indices)
+
+
+def _on_frame(prompt: Prompt, first: int, *, said: bool) -> Prompt:
+    return prompt if said else replace(prompt, frame=first)
+
+
+def _from_json(value: object, where: str, first: int) -> list[Prompt]:
+    found = grammar.read_json(value, where)
+    assert isinstance(value, list)
+    return [_on_frame(prompt, first, said="frame" in entry) for prompt, entry in zip(found, value, strict=True)]
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"the prompts {file} cannot be read ({error.strerror or error}); name a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f'{file} is no JSON ({error}); write [{{"points": [[X, Y]]}}, ...]') from error

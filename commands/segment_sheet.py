@@ -1,0 +1,73 @@
+"""A contact sheet: up to twelve overlays of a run, evenly spread over it, however long it becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visiontk.artefacts import DEFAULT_FOLDER, Naming, write
+from visiontk.records import Record
+
+from .console import say
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST = 12
+WIDTH = 320  # pixels
+
+
+class Sheet:
+    """Collects overlays, of which it wants every one, then every second, every fourth ..., and at the end writes the sheet.
+
+    It is named ``contact-sheet.png``, with a number where there is one already, beside what ``out`` names.
+    """
+
+    def __init__(self, out: str | None, *, overwrite: bool = False) -> None:
+        self._naming = Naming(_folder(out), overwrite, aside=True)
+        self._seen, self._stride = 0, 1
+        self._pictures: list[tuple[Image, str]] = []
+        self._videos: list[Path] = []
+
+    def wants_next(self) -> bool:
+        """Whether the overlay of the next item is wanted; to be asked once for each."""
+        self._seen += 1
+        return (self._seen - 1) % self._stride == 0
+
+    def add(self, overlay: Image, record: Record) -> None:
+        small = overlay.copy()
+        small.thumbnail((WIDTH, 4 * WIDTH))
+        name = Path(str(record.get("path", ""))).name
+        self._pictures.append((small, f"{name}  {record['frame']}" if "frame" in record else name))
+        if len(self._pictures) == 2 * MOST:
+            self._pictures = self._pictures[::2]
+            self._stride *= 2
+
+    def note(self, video: Path) -> None:
+        """An overlay to play, of which the end of the run says where it is."""
+        if len(self._videos) < MOST:
+            self._videos.append(video)
+
+    def write(self) -> None:
+        """Write the sheet, and say where it and the videos are. Raises OutputError."""
+        for video in self._videos:
+            say(f"an overlay is in {video}")
+        if not self._pictures:
+            return
+        from visiontk.media.overlay import contact_sheet
+
+        count = min(MOST, len(self._pictures))
+        chosen = [self._pictures[number * len(self._pictures) // count] for number in range(count)]
+        sheet = contact_sheet([picture for picture, _ in chosen], [name for _, name in chosen], width=WIDTH)
+        path = self._naming.path({"path": "contact-sheet"}, 0, "", ".png")
+        write(path, lambda file: sheet.save(file, format="PNG"))
+        say(f"a contact sheet is in {path}")
+
+
+def _folder(out: str | None) -> str:
+    """The folder that ``-o`` names, or that of the file or the template."""
+    if out is None:
+        return DEFAULT_FOLDER
+    if "{" in out:
+        return str(Path(out.partition("{")[0] + "x").parent)
+    return out if Path(out).is_dir() or not Path(out).suffix else str(Path(out).parent)

@@ -1,0 +1,557 @@
+"""`visiontk segment` through the entry point: which frames and prompts reach the model, and what comes out, on clips of known masks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.conftest import ColourTracker, Record, Result, Run
+
+RED, BLUE, GROUND = (220, 40, 40), (40, 60, 220), (20, 20, 20)
+SIZE = WIDTH, HEIGHT = 80, 48
+FRAMES = 12
+HIDDEN = (8, 9)  # frames without the red square
+LATE = 5  # the blue square's first frame
+
+
+def box(name: str, frame: int) -> list[float] | None:
+    """Where a square is on a frame of the clip."""
+    if name == "red":
+        return None if frame in HIDDEN else [4.0 + 2 * frame, 8, 16.0 + 2 * frame, 20]
+    return [50, 28, 70, 40] if frame >= LATE else None
+
+
+def picture(frame: int) -> Image.Image:
+    """Frame ``frame`` of the clip: a red square that moves to the right and is hidden for a while, a blue one that comes late and stays."""
+    image = Image.new("RGB", SIZE, GROUND)
+    for name, colour in (("red", RED), ("blue", BLUE)):
+        if place := box(name, frame):
+            image.paste(colour, tuple(int(edge) for edge in place))  # type: ignore[arg-type]
+    return image
+
+
+def save_clip(path: str | Path, frames: int = FRAMES, *, times: Sequence[int] | None = None) -> str:
+    """The clip as a video without loss, 10 frames a second."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        for number in range(frames):
+            frame: Any = av.VideoFrame.from_image(picture(number % FRAMES))  # type: ignore[no-untyped-call]
+            frame.pts = times[number] if times else number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def save_frames(folder: str, names: Sequence[str] | None = None) -> str:
+    Path(folder).mkdir(parents=True)
+    for number, name in enumerate(names or [f"{number:05d}.png" for number in range(FRAMES)]):
+        picture(number).save(f"{folder}/{name}")
+    return folder
+
+
+def red_at(frame: int) -> str:
+    """A prompt on the red square."""
+    place = box("red", frame)
+    assert place
+    return f"point:{place[0] + 5},{place[1] + 5}@{frame}"
+
+
+BLUE_LATE = f"point:60,34@{LATE}"
+
+
+@pytest.fixture(scope="module")
+def schema() -> Record:
+    return dict(json.loads((Path(__file__).parents[1] / "visiontk" / "record.schema.json").read_text("utf-8")))
+
+
+def valid(result: Result, schema: Record, code: int = 0) -> list[Record]:
+    """The records of a run that ended with ``code``, each valid against the schema."""
+    assert result.code == code, result.stderr
+    for record in result.records:
+        jsonschema.validate(record, schema)
+    return result.records
+
+
+def boxes(record: Record) -> dict[int, list[float] | None]:
+    """The boxes of a line's objects by id."""
+    return {one["id"]: one["box"] for one in record["segment"]["objects"]}
+
+
+def decode(one: Record) -> Any:
+    from pycocotools import mask
+
+    return mask.decode({"size": one["rle"]["size"], "counts": one["rle"]["counts"].encode()}).astype(bool)
+
+
+def error(record: Record) -> tuple[str, str]:
+    value = record["segment"]
+    assert value.keys() == {"error"}
+    return value["error"]["kind"], value["error"]["message"]
+
+
+# What people do first
+
+
+def test_a_point_is_the_middle_and_the_default(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    image = Image.new("RGB", (50, 40), GROUND)
+    image.paste(RED, (20, 15, 31, 26))
+    image.save("a.png")
+    records = [*valid(run("segment", "a.png"), schema), *valid(run("segment", "a.png", "--prompt", "point"), schema)]
+    truth = np.zeros((40, 50), bool)
+    truth[15:26, 20:31] = True
+    for record in records:
+        assert list(record) == ["path", "segment"]
+        value = record["segment"]
+        assert list(value) == ["model", "revision", "prompts", "objects", "seconds"]
+        assert (value["model"], value["revision"], value["prompts"]) == ("colours", "sha256:0", ["point"])
+        (one,) = value["objects"]
+        assert list(one) == ["id", "rle", "box", "area", "score", "iou"]
+        assert (one["id"], one["box"], one["area"], one["score"], one["iou"]) == (1, [20, 15, 31, 26], 121, 1.0, 0.75)
+        np.testing.assert_array_equal(decode(one), truth)
+    assert not Path("visiontk-out").exists(), "no files in a pipe"
+
+
+def test_a_video_gives_a_line_for_each_frame(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    records = valid(run("segment", save_clip("clip.mp4"), "-p", red_at(0)), schema)
+    assert [list(record) for record in records] == [["path", "frame", "time", "segment"]] * FRAMES
+    assert [(record["frame"], record["time"]) for record in records] == [(number, number / 10) for number in range(FRAMES)]
+    assert [boxes(record) for record in records] == [{1: box("red", number)} for number in range(FRAMES)]
+    for number in HIDDEN:
+        (one,) = records[number]["segment"]["objects"]
+        assert (one["area"], one["box"], one["score"]) == (0, None, 0.0)
+        assert one["rle"]["size"] == [HEIGHT, WIDTH] and not decode(one).any()
+
+
+def test_the_real_model_answers_as_its_adapter_does(run: Run, tiny_sam2: Path, bunny: Path, schema: Record) -> None:
+    import visiontk
+    from visiontk.adapters.segment import ObjectPrompt
+    from visiontk.media.video import read_frames
+
+    arguments = ["--dtype", "fp32", "--end", "5", "-p", "point:100,200", "-p", "box:25%,25%,75%,75%@3#7"]
+    records = valid(run("segment", bunny, "-m", tiny_sam2, *arguments), schema)
+    segmenter = visiontk.load("segment", str(tiny_sam2), visiontk.Runtime(dtype="fp32", device="cpu"))
+    frames = [(frame.index, frame.image) for frame, _ in zip(read_frames(str(bunny)), range(6), strict=False)]
+    prompts = [ObjectPrompt(1, 0, ((100.0, 200.0),), (1,)), ObjectPrompt(7, 3, box=(160.0, 90.0, 480.0, 270.0))]
+    for record, wanted in zip(records, segmenter.video(frames, prompts), strict=True):
+        assert record["segment"]["revision"] == segmenter.revision and segmenter.revision.startswith("sha256:")
+        assert [one["id"] for one in record["segment"]["objects"]] == [one.object_id for one in wanted.objects]
+        for ours, theirs in zip(record["segment"]["objects"], wanted.objects, strict=True):
+            assert (decode(ours) != theirs.mask).mean() < 1e-3
+            assert (ours["iou"], ours["score"]) == pytest.approx((theirs.iou, theirs.score), abs=1e-3)
+    assert [len(record["segment"]["objects"]) for record in records] == [1, 1, 1, 2, 2, 2]
+
+
+# Prompts
+
+
+def test_objects_and_corrections_take_effect_on_their_frames(run: Run, trackers: list[ColourTracker]) -> None:
+    arguments = ["-p", f"{red_at(0)}#3", "-p", BLUE_LATE, "-p", "point:-40,40@7#3"]
+    records = run("segment", save_clip("clip.mp4"), *arguments).records
+    assert [list(boxes(record)) for record in records] == [[3]] * LATE + [[1, 3]] * (FRAMES - LATE)
+    assert boxes(records[-1]) == {1: box("blue", 11), 3: box("red", 11)}
+    assert records[0]["segment"]["prompts"] == arguments[1::2]
+    (video,) = trackers[-1].asked
+    said = {(prompt.object_id, prompt.frame): (prompt.points, prompt.labels) for prompt in video["prompts"]}
+    assert said == {(3, 0): (((9.0, 13.0),), (1,)), (1, LATE): (((60.0, 34.0),), (1,)), (3, 7): (((40.0, 40.0),), (0,))}
+
+
+def test_percent_boxes_and_several_points(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(6).save("a.png")
+    result = run("segment", "a.png", "-p", "box:50%,50%,100%,100%#2", "-p", "point:25%,25%+30,12-0,0")
+    assert boxes(result.records[0]) == {1: box("red", 6), 2: box("blue", 6)}
+    point, rectangle = trackers[-1].asked[0]
+    assert (point.points, point.labels) == (((20.0, 12.0), (30.0, 12.0), (0.0, 0.0)), (1, 1, 0))
+    assert rectangle.box == (40.0, 24.0, 80.0, 48.0)
+
+
+def test_masks_binary_and_indexed(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(6).save("a.png")
+    both = np.zeros((HEIGHT, WIDTH), np.uint8)
+    both[8:20, 16:28], both[28:40, 50:70] = 2, 5
+    Image.fromarray(both).save("both.png")
+    Image.fromarray((both == 5).astype(np.uint8) * np.uint8(255)).save("blue.png")
+    assert boxes(run("segment", "a.png", "-p", "mask:both.png").records[0]) == {2: box("red", 6), 5: box("blue", 6)}
+    assert boxes(run("segment", "a.png", "-p", "mask:blue.png").records[0]) == {1: box("blue", 6)}
+    assert boxes(run("segment", "a.png", "-p", "mask:blue.png#9").records[0]) == {9: box("blue", 6)}
+    np.testing.assert_array_equal(trackers[-1].asked[0][0].mask, both == 5)
+    Image.fromarray(both[:-1]).save("small.png")
+    kind, message = error(run("segment", "a.png", "-p", "mask:small.png").records[0])
+    assert kind == "bad_prompt" and "80x47" in message and "80x48" in message
+
+
+def test_prompts_from_a_file(run: Run, trackers: list[ColourTracker]) -> None:
+    entries: list[Record] = [{"object": 4, "points": [[9, 13]]}, {"object": 2, "frame": LATE, "box": ["60%", 30, 68, 39]}]
+    Path("p.json").write_text(json.dumps(entries))
+    records = run("segment", save_clip("clip.mp4"), "--prompts", "p.json").records
+    assert boxes(records[-1]) == {2: box("blue", 11), 4: box("red", 11)}
+    assert records[0]["segment"]["prompts"] == ["p.json"]
+    both = run("segment", "clip.mp4", "--prompts", "p.json", "-p", "point:0,0").records[-1]
+    assert list(boxes(both)) == [1, 2, 4] and both["segment"]["prompts"] == ["point:0,0", "p.json"]
+
+
+def test_a_records_own_prompts_come_first(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    picture(6).save("a.png")
+    lines: list[Record] = [
+        {"path": "a.png", "n": 1, "prompts": [{"object": 3, "box": [50, 28, 70, 40]}], "z": None},
+        {"path": "a.png", "n": 2},
+        {"path": save_clip("clip.mp4"), "n": 3, "prompts": [{"points": [[60, 34]], "frame": LATE}]},
+        {"path": "a.png", "frame": 0, "n": 4, "prompts": [{"points": [[999, 1]]}]},
+        {"path": "a.png", "n": 5, "prompts": "here"},
+    ]
+    result = run("segment", "-p", "point:20,10", stdin=b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    records = result.records
+    for record in records[:-1]:
+        jsonschema.validate(record, schema)
+    assert [record["n"] for record in records] == [1, 2, *[3] * FRAMES, 4, 5]
+    assert list(records[0]) == ["path", "n", "prompts", "z", "segment"]
+    assert boxes(records[0]) == {3: box("blue", 6)} and "prompts" not in records[0]["segment"]
+    assert boxes(records[1]) == {1: box("red", 6)} and records[1]["segment"]["prompts"] == ["point:20,10"]
+    assert [boxes(record) for record in records[2:-2]] == [{}] * LATE + [{1: box("blue", LATE)}] * (FRAMES - LATE)
+    assert [error(record)[0] for record in records[-2:]] == ["bad_prompt", "bad_prompt"]
+
+
+def test_everything_in_a_picture(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(6).save("a.png")
+    assert boxes(run("segment", "a.png", "-p", "auto").records[0]) == {1: box("red", 6), 2: box("blue", 6)}
+    knobs = ["--points-per-side", "7", "--min-iou", "0.5", "--min-stability", "0.6", "--min-area", "200"]
+    assert boxes(run("segment", "a.png", "-p", "auto", *knobs).records[0]) == {1: box("blue", 6)}
+    (given,) = trackers[-1].asked
+    assert (given.points_per_side, given.min_iou, given.min_stability, given.min_area) == (7, 0.5, 0.6, 200)
+    beside = run("segment", "a.png", "-p", "auto", "-p", "point:60,34#5").records[0]
+    assert boxes(beside) == {5: box("blue", 6), 6: box("red", 6)}, "what was prompted is not found again"
+
+
+def test_everything_in_a_video(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4")
+    assert [list(boxes(record)) for record in run("segment", "clip.mp4", "-p", "auto").records] == [[1]] * FRAMES
+    again = run("segment", "clip.mp4", "-p", "auto", "--auto-every", "4").records
+    assert [list(boxes(record)) for record in again] == [[1]] * 8 + [[1, 2]] * 4
+    later = run("segment", "clip.mp4", "-p", "auto@6").records
+    assert [boxes(record) for record in later[5:7]] == [{}, {1: box("red", 6), 2: box("blue", 6)}]
+    both = run("segment", "clip.mp4", "-p", "auto@6", "--direction", "both").records
+    assert boxes(both[0]) == {1: box("red", 0), 2: None}
+
+
+# Which way
+
+
+def test_before_the_first_prompt_there_are_no_objects(run: Run, trackers: list[ColourTracker]) -> None:
+    records = run("segment", save_clip("clip.mp4"), "-p", red_at(3)).records
+    assert [boxes(record) for record in records] == [{}] * 3 + [{1: box("red", number)} for number in range(3, FRAMES)]
+
+
+def test_backward(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    records = valid(run("segment", save_clip("clip.mp4"), "-p", red_at(7), "--direction", "backward"), schema)
+    assert [record["frame"] for record in records] == list(range(8))
+    assert [record["time"] for record in records] == [number / 10 for number in range(8)]
+    assert [boxes(record) for record in records] == [{1: box("red", number)} for number in range(8)]
+    (video,) = trackers[-1].asked
+    assert (video["frames"], video["reverse"], video["length"]) == (list(range(7, -1, -1)), True, FRAMES)
+    part = run("segment", "clip.mp4", "-p", "point:25,13", "--direction", "backward", "--start", "2", "--end", "7").records
+    assert [(record["frame"], boxes(record)) for record in part] == [(number, {1: box("red", number)}) for number in range(2, 8)]
+
+
+def test_both_ways_each_object_from_its_own_first_prompt(run: Run, trackers: list[ColourTracker]) -> None:
+    arguments = ["-p", f"{red_at(3)}#1", "-p", f"{red_at(10)}#1", "-p", f"{BLUE_LATE}#2", "--direction", "both"]
+    records = run("segment", save_clip("clip.mp4"), *arguments).records
+    assert [boxes(record) for record in records] == [{1: box("red", number), 2: box("blue", number)} for number in range(FRAMES)]
+    back, forth = trackers[-1].asked
+    assert (back["reverse"], back["frames"]) == (True, [5, 4, 3, 2, 1, 0])
+    assert [(prompt.object_id, prompt.frame) for prompt in back["prompts"]] in ([(1, 3), (2, 5)], [(2, 5), (1, 3)])
+    assert (forth["reverse"], forth["frames"]) == (False, list(range(3, FRAMES)))
+    assert [(prompt.object_id, prompt.frame) for prompt in forth["prompts"]] == [(1, 3), (2, 5), (1, 10)]
+
+
+def test_from_frame_to_frame(run: Run, trackers: list[ColourTracker]) -> None:
+    records = run("segment", save_clip("clip.mp4"), "--start", "4", "--end", "7", "-p", "point:20,13").records
+    assert [(record["frame"], boxes(record)) for record in records] == [(number, {1: box("red", number)}) for number in range(4, 8)]
+    assert trackers[-1].asked[0]["frames"] == [4, 5, 6, 7]
+    assert trackers[-1].asked[0]["prompts"][0].frame == 4, "a prompt without a frame is on the first one"
+    assert [record["frame"] for record in run("segment", "clip.mp4", "--start", "10").records] == [10, 11]
+
+
+# Inputs
+
+
+def test_pictures_of_a_folder_are_a_video_where_they_are_numbered(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    save_frames("in/a")
+    save_frames("in/b", ["x 10.png", "x 9.png", "x 8.png"])
+    save_frames("in/c", ["one.png", "two.png"])
+    save_clip("in/c/clip.mp4")
+    records = valid(run("segment", "in", "-p", "point:9,13"), schema)
+    paths = [record["path"] for record in records]
+    assert paths[:FRAMES] == [f"in/a/{number:05d}.png" for number in range(FRAMES)]
+    assert paths[FRAMES : FRAMES + 3] == ["in/b/x 8.png", "in/b/x 9.png", "in/b/x 10.png"], "in the order of their numbers"
+    assert paths[FRAMES + 3 :] == [*["in/c/clip.mp4"] * FRAMES, "in/c/one.png", "in/c/two.png"]
+    assert [record["segment"].get("frame") for record in records[:FRAMES]] == list(range(FRAMES))
+    assert all("frame" not in record for record in records[:FRAMES]), "each file is read as a picture by the next stage"
+    assert [boxes(record) for record in records[:FRAMES]] == [{1: box("red", number)} for number in range(FRAMES)]
+    assert [len(call["frames"]) for call in trackers[-1].asked if isinstance(call, dict)] == [FRAMES, 3, FRAMES]
+
+
+def test_sequence_or_not_by_order(run: Run, trackers: list[ColourTracker]) -> None:
+    save_frames("in", ["b2.png", "b10.png", "c.png"])
+
+    def calls(*arguments: str, stdin: bytes | None = None) -> list[Any]:
+        result = run("segment", *arguments, stdin=stdin)
+        assert result.code == 0, result.stderr
+        return [call["frames"] if isinstance(call, dict) else "picture" for call in trackers[-1].asked]
+
+    assert calls("in") == ["picture"] * 3
+    assert calls("in", "--sequence") == [[0, 1, 2]]
+    assert calls("in/b2.png", "in/c.png", "--sequence") == [[0, 1]]
+    assert calls("in/b2.png", "in/c.png") == ["picture"] * 2
+    assert [Path(record["path"]).name for record in run("segment", "in/*.png", "--sequence").records] == ["b2.png", "b10.png", "c.png"]
+    assert calls("--sequence", stdin=b"in/c.png\nin/b2.png\n") == [[0, 1]]
+    save_frames("video")
+    assert calls("video", "--no-sequence") == ["picture"] * FRAMES
+
+
+@pytest.mark.parametrize("form", ["gif", "webp"])
+def test_a_moving_picture_is_a_video(run: Run, trackers: list[ColourTracker], schema: Record, form: str) -> None:
+    first, *rest = [picture(number) for number in range(4)]
+    first.save(f"a.{form}", save_all=True, append_images=rest, duration=[100, 250, 40, 70], lossless=True)
+    records = valid(run("segment", f"a.{form}", "-p", "point:9,13"), schema)
+    assert [(record["frame"], record["time"]) for record in records] == [(0, 0.0), (1, 0.1), (2, 0.35), (3, 0.39)]
+    assert [boxes(record) for record in records] == [{1: box("red", number)} for number in range(4)]
+    (piped,) = {tuple(map(str, map(boxes, run("segment", "-p", "point:9,13", stdin=Path(f"a.{form}").read_bytes()).records)))}
+    assert piped == tuple(map(str, map(boxes, records)))
+
+
+def test_bytes_of_a_video_or_an_image_in_the_pipe(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    for name in ("clip.mkv", "clip.avi"):
+        records = valid(run("segment", "-", "-p", red_at(0), stdin=Path(save_clip(name)).read_bytes()), schema)
+        assert [(record["path"], record["frame"]) for record in records] == [("-", number) for number in range(FRAMES)]
+        assert boxes(records[-1]) == {1: box("red", 11)}
+    picture(6).save("a.png")
+    (record,) = valid(run("segment", "-p", "point:60,34", stdin=Path("a.png").read_bytes()), schema)
+    assert (record["path"], boxes(record)) == ("-", {1: box("blue", 6)})
+
+
+def test_a_camera(run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's test picture in the place of a camera."""
+    import av
+
+    from visiontk.media import video
+
+    opened: list[Any] = []
+    real = av.open
+
+    def fake(file: Any, *arguments: Any, **options: Any) -> Any:
+        opened.append((file, options.get("format")))
+        return real("testsrc=size=64x48:rate=5", format="lavfi")
+
+    monkeypatch.setattr(video, "is_camera", lambda path: path == "/dev/video0")
+    monkeypatch.setattr(av, "open", fake)
+    records = run("segment", "/dev/video0", "--end", "8").records
+    assert [(record["path"], record["frame"], record["time"]) for record in records] == [
+        ("/dev/video0", number, number / 5) for number in range(9)
+    ]
+    assert opened == [("/dev/video0", "v4l2")]
+
+
+def test_devices_are_not_read_as_files(run: Run, trackers: list[ColourTracker]) -> None:
+    (record,) = run("segment", "/dev/zero").records
+    assert error(record) == ("unreadable", "a device and not a file")
+
+
+def test_other_lines_pass_through_and_stages_chain(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    picture(6).save("a.png")
+    first = run("segment", "-p", "point:60,34", stdin=b'{"input": "x"}\na.png\n{"path": 3}\n')
+    passed, good, bad = valid(first, schema, 3)
+    assert passed == {"input": "x"} and error(bad)[0] == "bad_record"
+    second = run("segment", "--as", "again", "-p", "point:60,34", stdin=json.dumps(good).encode())
+    assert second.records[0]["again"]["objects"] == good["segment"]["objects"]
+    refused = run("segment", stdin=json.dumps(good).encode())
+    assert refused.code == 2 and "--as" in refused.error
+    refused = run("segment", "--sequence", stdin=json.dumps(good).encode())
+    assert refused.code == 2 and "--as" in refused.error
+    frames = run("segment", save_clip("clip.mp4"), "-p", red_at(0)).stdout
+    again = run("segment", "--as", "again", "-p", "point:60,34", stdin=frames).records
+    assert [(record["frame"], [one["box"] for one in record["again"]["objects"]]) for record in again[-2:]] == [
+        (10, [box("blue", 10)]),
+        (11, [box("blue", 11)]),
+    ], "frames in a pipe are single pictures"
+
+
+# Forms of output
+
+
+def test_a_row_for_each_object_and_frame(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4")
+    arguments = ["-p", f"{red_at(0)}#2", "-p", BLUE_LATE, "clip.mp4", "gone.png"]
+    for form, delimiter in (("csv", ","), ("tsv", "\t")):
+        result = run("segment", *arguments, "--format", form)
+        rows = list(csv.DictReader(io.StringIO(result.stdout.decode(), newline=""), delimiter=delimiter))
+        assert len(rows) == FRAMES + FRAMES - LATE + 1
+        hidden = [row for row in rows if row["frame"] == "8" and row["id"] == "2"]
+        assert [(row["area"], row["x0"], row["score"]) for row in hidden] == [("0", "", "0.0")]
+        last = rows[-2]
+        assert [last[name] for name in ("path", "frame", "time", "id", "area")] == ["clip.mp4", "11", "1.1", "2", "144"]
+        assert [float(last[name]) for name in ("x0", "y0", "x1", "y1")] == box("red", 11)
+        assert decode({"rle": {"size": [int(last["height"]), int(last["width"])], "counts": last["counts"]}}).sum() == 144
+        assert (rows[-1]["path"], rows[-1]["error"]) == ("gone.png", "there is no such file")
+
+
+def test_the_view_for_people(run: Run, trackers: list[ColourTracker]) -> None:
+    text = run("segment", save_clip("clip.mp4"), "gone.png", "-p", red_at(1), "--format", "table").stdout.decode()
+    picture(6).save("a.png")
+    shown = run("segment", "a.png", "-p", "point:20,10", "--format", "table", "-o", "out").stdout.decode()
+    assert shown.strip().endswith("1.00  → out/a-overlay.png")
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "clip.mp4  frame 0  0.00 s  no objects"
+    assert lines[1] == f"clip.mp4  frame 1  0.10 s  #1 {144 / (WIDTH * HEIGHT):.1%} 1.00"
+    assert lines[8] == "clip.mp4  frame 8  0.80 s  #1 hidden"
+    assert lines[-1] == "gone.png  there is no such file"
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "pont"], ["pont", "point:X,Y"]),
+        (["-p", "box:5,5,2,9"], ["box:5,5,2,9"]),
+        (["-p", "box:1,1,5,5#1", "-p", "box:2,2,6,6#1"], ["box:1,1,5,5#1", "box:2,2,6,6#1"]),
+        (["-p", "mask:gone.png"], ["gone.png"]),
+        (["-p", "mask:gone.png#2"], ["gone.png"]),
+        (["--prompts", "gone.json"], ["gone.json"]),
+        (["--prompts", "a.png"], ["a.png", "JSON"]),
+        (["-p", "point@3", "--start", "5"], ["point@3", "--start"]),
+        (["-p", "point@9", "--end", "5"], ["point@9", "--end"]),
+        (["--start", "5", "--end", "4"], ["--end 4"]),
+        (["-p", "auto@9", "-p", "point@3"], ["auto"]),
+        (["-p", "auto", "--auto-every", "2", "--direction", "both"], ["--auto-every"]),
+        (["--auto-every", "2"], ["--auto-every", "auto"]),
+        (["--min-iou", "0.5"], ["--min-iou", "auto"]),
+        (["--save", "overlay,film"], ["film", "overlay, masks"]),
+        (["--save", "masks", "-o", "-"], ["-o -"]),
+        (["--save", "coco", "--resume", "x.jsonl"], ["COCO"]),
+        (["-o", "x.mkv"], [".mp4"]),
+        (["-o", "{nothing}"], ["{stem}"]),
+        (["--format", "xml"], ["xml"]),
+        (["--direction", "up"], ["up"]),
+        (["--start", "-1"], ["--start"]),
+    ],
+)
+def test_usage_errors_come_before_the_model_is_loaded(
+    run: Run, trackers: list[ColourTracker], arguments: list[str], words: list[str]
+) -> None:
+    picture(0).save("a.png")
+    result = run("segment", "a.png", *arguments)
+    assert (result.code, result.stdout, trackers) == (2, b"", [])
+    assert all(word in result.error for word in words), result.error
+    assert not Path("x.jsonl").exists()
+
+
+def test_prompts_that_do_not_fit_one_picture_of_many_are_its_error(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    Image.new("RGB", (30, 30), RED).save("small.png")
+    picture(6).save("large.png")
+    save_clip("clip.mp4")
+    records = valid(run("segment", "small.png", "large.png", "clip.mp4", "-p", "point:60,34@0"), schema, 3)
+    assert [record["path"] for record in records] == ["small.png", "large.png", *["clip.mp4"] * FRAMES]
+    kind, message = error(records[0])
+    assert kind == "bad_prompt" and "30x30" in message and "point:60,34@0" in message
+    assert boxes(records[1]) == {1: box("blue", 6)}
+    outside = valid(run("segment", "clip.mp4", "small.png", "-p", "point:31,90"), schema, 3)
+    assert [(record["path"], "frame" in record, error(record)[0]) for record in outside] == [
+        ("clip.mp4", False, "bad_prompt"),
+        ("small.png", False, "bad_prompt"),
+    ]
+    for name in ("large.png", "clip.mp4"):
+        *_, last = run("segment", name, "-p", "point:5,5@60").records
+        kind, message = error(last)
+        assert kind == "no_frame" and "frame 60" in message
+
+
+def test_a_prompt_past_the_end(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    save_clip("clip.mp4")
+    records = valid(run("segment", "clip.mp4", "-p", red_at(0), "-p", "point:5,5@40"), schema, 3)
+    assert [boxes(record) for record in records[:-1]] == [{1: box("red", number)} for number in range(FRAMES)]
+    assert records[-1]["frame"] == FRAMES
+    assert error(records[-1]) == ("no_frame", "a prompt is on frame 40, and the last one is 11; name an earlier frame after its @")
+    for direction in ("backward", "both"):
+        (only,) = valid(run("segment", "clip.mp4", "-p", "point:5,5@40", "--direction", direction), schema, 3)
+        assert error(only)[0] == "no_frame"
+    (late,) = run("segment", "clip.mp4", "--start", "40").records
+    assert error(late) == ("no_frame", "the video ends before frame 40; choose another --start")
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_a_video_that_breaks_in_the_middle(run: Run, trackers: list[ColourTracker], schema: Record, direction: str) -> None:
+    save_clip("whole.mkv", 60)
+    data = Path("whole.mkv").read_bytes()
+    Path("clip.mkv").write_bytes(data[: len(data) * 2 // 3])
+    picture(6).save("z.png")
+    *frames, broken, other = valid(run("segment", "clip.mkv", "z.png", "-p", "point:9,13@0", "--direction", direction), schema, 3)
+    assert other["path"] == "z.png" and "objects" in other["segment"], "the next input is unharmed"
+    assert 20 < len(frames) < 60
+    assert [boxes(record) for record in frames] == [{1: box("red", number % FRAMES)} for number in range(len(frames))]
+    assert broken["frame"] == len(frames) and error(broken)[0] == "broken"
+    (only,) = valid(run("segment", "clip.mkv", "-p", "point:9,13@59", "--direction", "backward"), schema, 3)
+    assert error(only)[0] == "broken"
+    (enough,) = valid(run("segment", "clip.mkv", "-p", "point:9,13", "--direction", "backward"), schema)
+    assert enough["frame"] == 0, "what lies behind the frames in question is not looked at"
+
+
+def test_what_is_no_video_or_has_no_frames(run: Run, trackers: list[ColourTracker], schema: Record, photos: Path) -> None:
+    import wave
+
+    with wave.open("sound.wav", "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(8000))
+    shutil.copy("sound.wav", "sound.mp4")
+    Path("noise.mp4").write_bytes(bytes(range(256)) * 20)
+    Path("empty.mp4").write_bytes(b"")
+    Path("short.mp4").write_bytes(Path(save_clip("clip.mp4")).read_bytes()[:200])
+    Path("hollow").mkdir()
+    names = ["sound.mp4", "noise.mp4", "empty.mp4", "short.mp4", "gone.mp4", "hollow"]
+    for direction in ("forward", "backward"):
+        records = valid(run("segment", *names, "--direction", direction), schema, 3)
+        assert [record["path"] for record in records] == names
+        assert [error(record)[0] for record in records] == ["broken"] * 4 + ["missing", "no_images"]
+
+
+def test_frames_of_two_sizes(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    save_frames("in")
+    Image.new("RGB", (30, 20)).save("in/00004.png")
+    Path("in/00008.png").write_bytes(b"no picture")
+    *frames, other = valid(run("segment", "in", "-p", "point:9,13"), schema, 3)
+    assert len(frames) == 4 and other["path"] == "in/00004.png"
+    kind, message = error(other)
+    assert kind == "broken" and "30x20" in message and "80x48" in message
+    picture(4).save("in/00004.png")
+    *frames, other = run("segment", "in", "-p", "point:9,13").records
+    assert (len(frames), other["path"], error(other)[0]) == (8, "in/00008.png", "not_an_image")
+
+
+# Memory
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_memory_does_not_grow_with_the_video(run: Run, trackers: list[ColourTracker], direction: str) -> None:
+    save_clip("long.mp4", 300)
+    result = run("segment", "long.mp4", "-p", "point:60,34@205", "--direction", direction, "--save", "overlay,npz,coco", "-o", "out")
+    assert len(result.records) == 300
+    (*_, tracker) = trackers
+    frames = sum(len(call["frames"]) for call in tracker.asked)
+    assert frames == (95 if direction == "forward" else 300 - 205 + 206)
+    assert len(tracker.alive) == frames // 20 or direction == "both"
+    assert max(tracker.alive) <= 40, "16 decoded ahead, 16 that the model reads ahead, and some on their way"

@@ -1,0 +1,303 @@
+"""The files of `visiontk segment`: each kind read back by the library that others read it with, and compared with known masks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.conftest import ColourTracker, Record, Result, Run
+
+RED, BLUE, GROUND = (220, 40, 40), (40, 60, 220), (20, 20, 20)
+WIDTH, HEIGHT = 80, 48
+FRAMES = 6
+POINTS = ["-p", "point:15,15", "-p", "point:55,30#4"]
+VISIONTK = str(Path(sys.executable).with_name("visiontk"))
+
+
+def truth(frame: int = 0) -> dict[int, Any]:
+    """Masks (H, W) by id: a red square that moves to the right, and a blue one that is hidden on the frames 2 and 3."""
+    masks = {1: np.zeros((HEIGHT, WIDTH), bool), 4: np.zeros((HEIGHT, WIDTH), bool)}
+    masks[1][10:22, 10 + frame : 22 + frame] = True
+    masks[4][26:36, 50:66] = frame not in (2, 3)
+    return masks
+
+
+def picture(frame: int = 0) -> Image.Image:
+    pixels = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)
+    for mask, colour in zip(truth(frame).values(), (RED, BLUE), strict=True):
+        pixels[mask] = colour
+    return Image.fromarray(pixels)
+
+
+def save_clip(path: str, frames: int = FRAMES, times: list[int] | None = None, sound: bool = False) -> str:
+    """The frames as a video without loss, at ``times`` in tenths of a second."""
+    import av
+
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        track: Any = container.add_stream("aac", rate=8000) if sound else None
+        for number in range(frames):
+            frame: Any = av.VideoFrame.from_image(picture(number % FRAMES))  # type: ignore[no-untyped-call]
+            frame.pts = times[number] if times else number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        for number in range(frames if sound else 0):
+            samples: Any = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.float32), format="fltp", layout="mono")
+            samples.rate, samples.pts = 8000, 800 * number
+            container.mux(track.encode(samples))
+        if sound:
+            container.mux(track.encode())
+    return path
+
+
+def load(path: str | Path) -> Any:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def video(path: str | Path) -> tuple[list[float], list[Any], int]:
+    """Times and frames of a video that plays to its end, and its audio packets."""
+    import av
+
+    with av.open(str(path)) as container:
+        frames = [(float(frame.time or 0), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        sound = sum(packet.size > 0 for packet in container.demux(audio=0)) if container.streams.audio else 0
+    return [time for time, _ in frames], [frame for _, frame in frames], sound
+
+
+def files(result: Result) -> list[Record]:
+    assert result.code == 0, result.stderr
+    return [record["segment"]["files"] for record in result.records]
+
+
+def names(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+ALL = "overlay,masks,binary,coco,yolo,cutout,npz"
+
+
+def test_every_kind_of_a_picture(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    (made,) = files(run("segment", "a.png", *POINTS, "--save", ALL, "-o", "out"))
+    assert made == {
+        "overlay": "out/a-overlay.png",
+        "masks": "out/a-masks.png",
+        "binary": ["out/a-binary-1.png", "out/a-binary-4.png"],
+        "cutout": ["out/a-cutout-1.png", "out/a-cutout-4.png"],
+        "yolo": "out/a-yolo.txt",
+        "npz": "out/a-masks.npz",
+        "coco": "out/coco.json",
+    }
+    assert names("out") == sorted(
+        str(Path(path).relative_to("out")) for paths in made.values() for path in (paths if isinstance(paths, list) else [paths])
+    )
+    masks = truth()
+    np.testing.assert_array_equal(load(made["masks"]), masks[1] * 1 + masks[4] * 4)
+    assert Image.open(made["masks"]).mode == "P"
+    for path, mask in zip(made["binary"], masks.values(), strict=True):
+        np.testing.assert_array_equal(load(path), mask * np.uint8(255))
+    for path, colour, size in zip(made["cutout"], (RED, BLUE), ((12, 12), (10, 16)), strict=True):
+        np.testing.assert_array_equal(load(path), np.full((*size, 4), (*colour, 255)))
+    drawn, plain = load(made["overlay"]).astype(int), np.asarray(picture()).astype(int)
+    assert drawn.shape == plain.shape
+    changed = np.abs(drawn - plain).sum(-1) > 0
+    assert changed[masks[1] | masks[4]].mean() > 0.95 and changed[40:, :40].sum() == 0
+    with np.load(made["npz"], allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["ids", "masks", "scores"]
+        np.testing.assert_array_equal(arrays["masks"], np.stack([*masks.values()]))
+        assert (arrays["masks"].dtype, arrays["ids"].tolist(), arrays["scores"].tolist()) == (np.bool_, [1, 4], [1.0, 1.0])
+    lines = [line.split() for line in Path(made["yolo"]).read_text().splitlines()]
+    assert [line[0] for line in lines] == ["0", "3"]
+    for line, mask in zip(lines, masks.values(), strict=True):
+        x, y = np.array(line[1:], float).reshape(-1, 2).T * [[WIDTH], [HEIGHT]]
+        rows, columns = mask.nonzero()
+        assert [x.min(), x.max(), y.min(), y.max()] == pytest.approx(
+            [columns.min(), columns.max() + 1, rows.min(), rows.max() + 1], abs=0.01
+        )
+
+
+def test_coco_as_pycocotools_reads_it(run: Run, trackers: list[ColourTracker], capsys: pytest.CaptureFixture[str]) -> None:
+    from pycocotools.coco import COCO
+
+    picture().save("a.png")
+    run("segment", "a.png", save_clip("clip.mp4"), *POINTS, "--save", "coco", "-o", "set.json")
+    coco = COCO("set.json")
+    capsys.readouterr()
+    images = coco.loadImgs(coco.getImgIds())
+    assert [(image["file_name"], image.get("frame"), image["width"], image["height"]) for image in images] == [
+        ("a.png", None, WIDTH, HEIGHT),
+        *[("clip.mp4", number, WIDTH, HEIGHT) for number in range(FRAMES)],
+    ]
+    assert [category["id"] for category in coco.loadCats(coco.getCatIds())] == [1, 4]
+    for image, frame in zip(images, [0, *range(FRAMES)], strict=True):
+        found = {one["category_id"]: one for one in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))}
+        assert found.keys() == {number for number, mask in truth(frame).items() if mask.any()}
+        for number, one in found.items():
+            np.testing.assert_array_equal(coco.annToMask(one), truth(frame)[number])
+            rows, columns = truth(frame)[number].nonzero()
+            assert one["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            assert one["area"] == truth(frame)[number].sum()
+    empty = run("segment", "gone.png", "--save", "coco", "-o", "none.json")
+    assert empty.code == 3 and json.loads(Path("none.json").read_text()) == {"annotations": [], "images": [], "categories": []}
+
+
+def test_every_kind_of_a_video(run: Run, trackers: list[ColourTracker]) -> None:
+    made = files(run("segment", save_clip("clip.mp4"), *POINTS, "--save", ALL, "-o", "out"))
+    assert made[5] == {
+        "overlay": "out/clip-overlay.mp4",
+        "masks": "out/clip/00005.png",
+        "binary": ["out/clip/001/00005.png", "out/clip/004/00005.png"],
+        "cutout": ["out/clip-cutout/001/00005.png", "out/clip-cutout/004/00005.png"],
+        "yolo": "out/clip-yolo/00005.txt",
+        "npz": "out/clip-masks.npz",
+        "coco": "out/coco.json",
+    }
+    assert made[2]["cutout"] == ["out/clip-cutout/001/00002.png"], "what is hidden cannot be cut out"
+    for frame in range(FRAMES):
+        masks = truth(frame)
+        np.testing.assert_array_equal(load(made[frame]["masks"]), masks[1] * 1 + masks[4] * 4)
+        for path, mask in zip(made[frame]["binary"], masks.values(), strict=True):
+            np.testing.assert_array_equal(load(path), mask * np.uint8(255))
+    with np.load(made[0]["npz"], allow_pickle=False) as arrays:
+        rows = [(frame, number) for frame in range(FRAMES) for number in (1, 4)]
+        assert list(zip(arrays["frames"].tolist(), arrays["ids"].tolist(), strict=True)) == rows
+        np.testing.assert_array_equal(arrays["masks"], np.stack([truth(frame)[number] for frame, number in rows]))
+        assert arrays["scores"].tolist() == [float(truth(frame)[number].any()) for frame, number in rows]
+    times, frames, _ = video(made[0]["overlay"])
+    assert times == pytest.approx([number / 10 for number in range(FRAMES)])
+    assert frames[0].shape == (HEIGHT, WIDTH, 3)
+    for frame, drawn in enumerate(frames):
+        change = np.abs(drawn.astype(int) - np.asarray(picture(frame))).sum(-1)
+        assert change[truth(frame)[1]].mean() > 60 > change[40:, :40].mean(), "drawn on, and elsewhere as it was"
+
+
+def test_the_metric_reads_both_layouts(run: Run, trackers: list[ColourTracker]) -> None:
+    for kind in ("masks", "binary"):
+        run("segment", save_clip("clip.mp4"), *POINTS, "--save", kind, "-o", kind)
+    Path("truth/clip").mkdir(parents=True)
+    for frame in range(FRAMES):
+        masks = truth(frame)
+        Image.fromarray((masks[1] * 1 + masks[4] * 4).astype(np.uint8)).save(f"truth/clip/{frame:05d}.png")
+    for kind in ("masks", "binary"):
+        result = run("eval", "segment", kind, "truth", "--protocol", "sav")
+        assert result.code == 0, result.stderr
+        assert {record["J&F"] for record in result.records} == {1.0}
+
+
+def test_an_overlay_keeps_times_and_sound(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4", times=[0, 1, 2, 6, 7, 12], sound=True)
+    run("segment", "clip.mp4", *POINTS, "-o", "whole.mp4")
+    times, _, sound = video("whole.mp4")
+    assert times == pytest.approx([0, 0.1, 0.2, 0.6, 0.7, 1.2], abs=1e-3)
+    assert sound >= video("clip.mp4")[2] - 1 > 0, "a codec's run-up may be left out"
+    run("segment", "clip.mp4", *POINTS, "--start", "3", "-o", "part.mp4")
+    assert video("part.mp4")[0] == pytest.approx([0, 0.1, 0.6], abs=1e-3)
+
+
+def test_frames_in_files_keep_their_names(run: Run, trackers: list[ColourTracker]) -> None:
+    Path("in/bear").mkdir(parents=True)
+    for number in range(3):
+        picture(number).save(f"in/bear/f_{number + 7:04d}.png")
+    made = files(run("segment", "in", *POINTS, "--save", "overlay,masks", "-o", "out"))
+    assert [one["masks"] for one in made] == [f"out/bear/f_{number + 7:04d}.png" for number in range(3)]
+    assert video("out/bear-overlay.mp4")[0] == pytest.approx([0, 1 / 24, 2 / 24], abs=1e-3)
+    os.chdir("in/bear")
+    assert files(run("segment", ".", "-o", "../../here"))[0] == {"overlay": "../../here/bear-overlay.mp4"}
+
+
+def test_names_templates_and_one_file(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    picture().save("b.png")
+    assert [one["masks"] for one in files(run("segment", "a.png", "b.png", *POINTS, "--save", "masks", "-o", "m/{stem}.png"))] == [
+        "m/a.png",
+        "m/b.png",
+    ]
+    assert files(run("segment", "a.png", "-p", "point:15,15", "--save", "cutout", "-o", "red.png")) == [{"cutout": ["red.png"]}]
+    assert files(run("segment", "a.png", *POINTS, "--save", "cutout", "-o", "x.png")) == [{"cutout": ["x.png", "x-2.png"]}]
+    assert files(run("segment", "a.png", *POINTS, "--save", "masks")) == [{"masks": "visiontk-out/a-masks.png"}]
+
+
+def test_what_exists_is_left_alone(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    picture().save("b.png")
+    save_clip("clip.mp4")
+    arguments = ["segment", "a.png", "clip.mp4", *POINTS, "--save", "masks,overlay", "-o", "out"]
+    assert run(*arguments).code == 0
+    before = {name: (Path("out") / name).read_bytes() for name in names("out")}
+    again = run(*arguments[:1], "b.png", *arguments[1:])
+    assert again.code == 3
+    assert [(record["path"], record["segment"].get("error", {}).get("kind")) for record in again.records] == [
+        ("b.png", None),
+        ("a.png", "exists"),
+        ("clip.mp4", "exists"),
+    ]
+    assert "--overwrite" in again.records[1]["segment"]["error"]["message"]
+    assert {name: (Path("out") / name).read_bytes() for name in before} == before
+    Path("out/a-masks.png").write_bytes(b"old")
+    assert run(*arguments, "--overwrite").code == 0
+    assert Path("out/a-masks.png").read_bytes() == before["a-masks.png"]
+    coco = ["segment", "a.png", "--save", "coco", "-o", "coco.json"]
+    assert run(*coco).code == 0
+    refused = run(*coco)
+    assert refused.code == 2 and "coco.json exists" in refused.error
+
+
+def test_one_overlay_on_the_output(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    result = run("segment", "a.png", *POINTS, "-o", "-")
+    Path("out.png").write_bytes(result.stdout)
+    assert result.code == 0 and load("out.png").shape == (HEIGHT, WIDTH, 3)
+    result = run("segment", save_clip("clip.mp4"), *POINTS, "-o", "-")
+    Path("out.mp4").write_bytes(result.stdout)
+    assert result.code == 0 and len(video("out.mp4")[0]) == FRAMES
+    two = run("segment", "a.png", "a.png", *POINTS, "-o", "-")
+    assert two.code == 2 and "room for one" in two.error
+
+
+def on_terminal(*arguments: str) -> str:
+    """All that one run draws on a terminal of 100 columns."""
+    import pty
+
+    master, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
+    process = subprocess.Popen([VISIONTK, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
+    drawn = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # how Linux says that nobody holds the terminal any more
+            break
+        if not part:
+            break
+        drawn += part
+    os.close(master)
+    assert process.wait() in (0, 3), drawn
+    return drawn.decode()
+
+
+def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path) -> None:
+    save_clip("clip.mp4", 30)
+    arguments = ["segment", "clip.mp4", "-p", "point:15,15", "-m", str(tiny_sam2)]
+    drawn = on_terminal(*arguments)
+    assert "frame 29" in drawn and "30 frames in" in drawn
+    assert "an overlay is in visiontk-out/clip-overlay.mp4" in drawn
+    assert "a contact sheet is in visiontk-out/contact-sheet.png" in drawn
+    assert names("visiontk-out") == ["clip-overlay.mp4", "contact-sheet.png"]
+    width, height = Image.open("visiontk-out/contact-sheet.png").size
+    assert width > 3 * 320 and height > 2 * 192, "twelve of the frames"
+    assert len(video("visiontk-out/clip-overlay.mp4")[0]) == 30
+    assert "contact-sheet-2.png" in on_terminal(*arguments), "asked for by nobody, so put aside and no error"
+    assert names("visiontk-out") == ["clip-overlay-2.mp4", "clip-overlay.mp4", "contact-sheet-2.png", "contact-sheet.png"]

@@ -1,0 +1,265 @@
+"""Runs of `visiontk segment` that are stopped, go on, or never end: no line is lost or comes twice, and what is written can be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.conftest import ColourTracker, Record, Run
+
+VISIONTK = str(Path(sys.executable).with_name("visiontk"))
+FRAMES = 30
+RED = "point:10,10@0"
+
+
+def picture(frame: int) -> Image.Image:
+    pixels = np.full((48, 64, 3), 20, np.uint8)
+    pixels[6:16, 4 + frame : 14 + frame] = (220, 40, 40)
+    return Image.fromarray(pixels)
+
+
+def save_clip(path: str, frames: int = FRAMES) -> str:
+    import av
+
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture(number % 40))))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode())
+    return path
+
+
+def read(file: str | Path) -> list[Record]:
+    data = Path(file).read_bytes()
+    assert data == b"" or data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def about(records: list[Record]) -> list[tuple[Any, ...]]:
+    """What lines say, but for the time that each took and the places of files."""
+    return [
+        (record["path"], record.get("frame"), [(one["id"], one["box"]) for one in record["segment"].get("objects", [])])
+        for record in records
+    ]
+
+
+def frames_of(path: str | Path) -> int:
+    import av
+
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def mix() -> list[str]:
+    """Pictures, and videos in containers that say and that do not say how many frames they hold."""
+    for number in range(2):
+        picture(number).save(f"{number}.png")
+    Path("in").mkdir()
+    for number in range(4):
+        picture(number).save(f"in/{number:05d}.png")
+    return ["0.png", save_clip("a.mp4", 6), save_clip("b.mkv", 5), "in", "gone.png", "1.png"]
+
+
+# Going on
+
+
+def test_a_file_cut_anywhere_goes_on_to_the_same_lines(run: Run, trackers: list[ColourTracker]) -> None:
+    names = mix()
+    wanted = run("segment", *names, "-p", RED).records
+    lines = [json.dumps(record).encode() + b"\n" for record in wanted]
+    for keep in (0, 1, 3, 7, 9, 12, 14, 16, 17, len(lines)):
+        Path("out.jsonl").write_bytes(b"".join(lines[:keep]) + (lines[keep][:20] if keep < len(lines) else b""))
+        result = run("segment", *names, "-p", RED, "--resume", "out.jsonl")
+        assert result.code in (0, 3), result.stderr
+        assert about(read("out.jsonl")) == about(wanted), keep
+    assert trackers[-1].asked == [], "what FILE holds whole is not tracked again"
+
+
+def test_a_video_in_part_is_tracked_from_its_start_and_one_in_whole_not_at_all(run: Run, trackers: list[ColourTracker]) -> None:
+    names = mix()
+    whole = run("segment", *names, "-p", RED).stdout.splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"".join(whole[:9]))  # 0.png, a.mp4 and two frames of b.mkv
+    run("segment", *names, "-p", RED, "--resume", "out.jsonl")
+    assert [call["frames"] if isinstance(call, dict) else "picture" for call in trackers[-1].asked] == [
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 3],
+        "picture",
+    ]
+
+
+@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_other_directions_go_on_too(run: Run, trackers: list[ColourTracker], direction: str) -> None:
+    arguments = ["segment", save_clip("a.mkv", 8), "-p", "point:14,10@5", "--direction", direction]
+    wanted = run(*arguments).stdout.splitlines(keepends=True)
+    for keep in (3, len(wanted)):
+        Path("out.jsonl").write_bytes(b"".join(wanted[:keep]))
+        assert run(*arguments, "--resume", "out.jsonl").code == 0
+        assert about(read("out.jsonl")) == about([json.loads(line) for line in wanted])
+    assert trackers[-1].asked == []
+
+
+def test_a_broken_video_is_not_tried_again(run: Run, trackers: list[ColourTracker]) -> None:
+    data = Path(save_clip("whole.mkv")).read_bytes()
+    Path("a.mkv").write_bytes(data[: len(data) // 2])
+    arguments = ["segment", "a.mkv", "-p", RED, "--resume", "out.jsonl"]
+    assert run(*arguments).code == 3
+    before = Path("out.jsonl").read_bytes()
+    assert "error" in read("out.jsonl")[-1]["segment"]
+    assert run(*arguments).code == 0 and Path("out.jsonl").read_bytes() == before
+    assert trackers[-1].asked == []
+    lines = before.splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"".join(lines[:-1]))
+    assert run(*arguments).code == 3
+    assert [list(record["segment"]) for record in read("out.jsonl")][-1] == ["error"]
+    assert len(read("out.jsonl")) == len(lines)
+
+
+def test_files_of_a_video_in_part_are_made_again_under_their_names(run: Run, trackers: list[ColourTracker]) -> None:
+    """Two videos of one name: the second's files are ``-2`` in an undisturbed run, and so they are after a stop."""
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        save_clip(f"{folder}/x.mp4", 4)
+    arguments = ["segment", "a/x.mp4", "b/x.mp4", "-p", RED, "--save", "overlay,masks"]
+
+    def tree(folder: str) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.*"))}
+
+    run(*arguments, "-o", "whole", "--resume", "whole.jsonl")
+    wanted = tree("whole")
+    assert {"x-overlay.mp4", "x-overlay-2.mp4", "x/00003.png", "x-2/00003.png"} <= wanted.keys()
+    lines = Path("whole.jsonl").read_bytes().replace(b"whole/", b"cut/").splitlines(keepends=True)
+    for keep in (2, 4, 6):
+        Path("cut.jsonl").write_bytes(b"".join(lines[:keep]))
+        Path("cut").mkdir(exist_ok=True)
+        for name, data in wanted.items():
+            (Path("cut") / name).parent.mkdir(exist_ok=True)
+            (Path("cut") / name).write_bytes(data if keep == 4 and "-2" not in name else b"half")
+        assert run(*arguments, "-o", "cut", "--resume", "cut.jsonl").code == 0
+        assert [record["segment"]["files"] for record in read("cut.jsonl")] == [json.loads(line)["segment"]["files"] for line in lines]
+        made = tree("cut")
+        assert made.keys() == wanted.keys()
+        assert all(made[name] == wanted[name] for name in wanted if keep != 6 or "-2" in name)
+
+
+# Streams that never end
+
+
+def start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([VISIONTK, "segment", *arguments], env=environment, stderr=subprocess.PIPE, **streams)
+
+
+def test_a_pipe_that_never_ends_is_answered_frame_by_frame(tiny_sam2: Path) -> None:
+    """Each line is there before the next frame is sent, but for the sixteen that the model looks at once."""
+    import av
+
+    process = start("-", "--prompt", "point:50%,50%", "-m", str(tiny_sam2), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin and process.stdout
+    with av.open(process.stdin, "w", format="matroska", options={"flush_packets": "1", "cluster_time_limit": "1"}) as container:
+        stream: Any = container.add_stream("mpeg4", rate=10, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames = 0
+        got = []
+        for number in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture(number % 40))))  # type: ignore[no-untyped-call]
+            process.stdin.flush()
+            # FFmpeg itself wants some frames before it says what a stream is.
+            if number >= 40:
+                got.append(json.loads(process.stdout.readline()))
+        assert [record["frame"] for record in got] == list(range(10))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert b"interrupted after" in (process.stderr.read() if process.stderr else b"")
+        process.stdout.close()
+
+
+# Ctrl-C and full disks
+
+
+def test_ctrl_c_leaves_an_overlay_that_plays_and_lines_that_go_on(tiny_sam2: Path, run: Run) -> None:
+    save_clip("long.mp4", 400)
+    arguments = ["long.mp4", "-p", RED, "-m", str(tiny_sam2), "--save", "overlay,npz,masks", "-o", "out", "--resume", "out.jsonl"]
+    process = start(*arguments)
+    deadline = time.monotonic() + 120
+    while not Path("out.jsonl").exists() or Path("out.jsonl").read_bytes().count(b"\n") < 25:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.decode().splitlines()[-1].startswith("visiontk: interrupted after ") and b"--resume out.jsonl" in stderr
+    held = read("out.jsonl")
+    assert 25 <= len(held) < 400
+    assert held[0]["segment"]["files"]["overlay"] == "out/long-overlay.mp4"
+    assert len(held) <= frames_of("out/long-overlay.mp4") <= len(held) + 1
+    with np.load("out/long-masks.npz") as arrays:
+        assert len(held) <= len(arrays["frames"]) <= len(held) + 1
+    assert not [path for path in Path("out").iterdir() if path.name.startswith(".")], "no temporary files are left"
+    finished = run("segment", *arguments, "--end", "60")
+    assert finished.code == 0, finished.stderr
+    assert [record["frame"] for record in read("out.jsonl")] == list(range(max(61, len(held))))
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: what a full disk looks like, in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("kind", "room"), [("overlay", 3000), ("masks", 150), ("npz", 200), ("coco", 300)])
+def test_a_full_disk_under_the_files(run: Run, trackers: list[ColourTracker], kind: str, room: int) -> None:
+    save_clip("long.mp4", 120)
+    with disk_of(room):
+        result = run(
+            "segment", "long.mp4", "-p", RED, "--save", kind, "-o", "out", "--end", "119", "--format", "csv", stdout=Path(os.devnull)
+        )
+    assert result.code == 6, result.stderr
+    assert "cannot write" in result.error and "room" in result.error
+    assert result.stderr.count("\n") == 1
+    assert not list(Path("out").rglob(".*")), "nothing half written is left"
+
+
+def test_a_full_disk_under_the_frames_that_wait(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("a.mp4")
+    with disk_of(500):
+        result = run("segment", "a.mp4", "-p", "point:30,10@20", "--direction", "both", stdout=Path(os.devnull))
+    assert result.code == 6
+    assert "TMPDIR" in result.error
+
+
+def test_places_that_cannot_be_written(run: Run, trackers: list[ColourTracker]) -> None:
+    Path("file").write_text("not a folder")
+    picture(0).save("a.png")
+    for name in ("a.png", save_clip("a.mp4", 3)):
+        result = run("segment", name, "-p", RED, "-o", "file/under")
+        assert (result.code, result.stdout) == (6, b"")
+        assert "file/under" in result.error
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(tiny_sam2: Path) -> None:
+    process = start(save_clip("a.mp4", 300), "-m", str(tiny_sam2), "-p", RED, stdout=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    assert b"a.mp4" in process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 141

@@ -1,0 +1,185 @@
+"""Videos as a whole: which pictures are the frames of one, whether there is more in them, and frames that wait on disk."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visiontk.artefacts import Naming, writing
+from visiontk.errors import ItemError, OutputError
+from visiontk.media import clips, files, images, pipes
+from visiontk.media.spool import FrameSpool, Spool
+from visiontk.media.video import VideoFrame, is_camera
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+
+def noise(seed: int, width: int = 33, height: int = 21) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["00000.jpg", "00001.jpg"], True),
+        (["7.jpg", "8.png", "100.jpg"], True),
+        (["frame_1.png", "frame_02.png"], True),
+        (["v1.2-008.png", "v1.2-009.png"], True),
+        (["1.jpg", "01.jpg"], False),
+        (["a1.jpg", "b2.jpg"], False),
+        (["1.jpg", "notes.jpg"], False),
+        (["1.jpg"], False),
+        ([], False),
+    ],
+)
+def test_frames_are_numbered_alike(names: list[str], wanted: bool) -> None:
+    assert clips.are_frames(names) is wanted
+
+
+def test_numbers_in_names_count_as_numbers() -> None:
+    names = ["b10.png", "b2.png", "10.png", "a.png", "9.png", "b2c1.png"]
+    assert sorted(names, key=clips.in_order) == ["9.png", "10.png", "a.png", "b2.png", "b2c1.png", "b10.png"]
+
+
+def test_a_clip_of_pictures_loads_each_when_it_is_its_turn() -> None:
+    loaded: list[int] = []
+
+    def load(number: int) -> Any:
+        def picture() -> Image.Image:
+            loaded.append(number)
+            return noise(number)
+
+        return picture
+
+    clip = clips.from_pictures([load(number) for number in range(5)], [{"path": f"{number}.png"} for number in range(5)])
+    frames = clip.read(2)
+    assert (next(frames).index, loaded) == (2, [2])
+    assert [frame.index for frame in frames] == [3, 4]
+    assert (clip.line(4), clip.line(5), clip.holds(4), clip.holds(5)) == ({"path": "4.png"}, {}, True, False)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_whether_there_is_more(counted: bool) -> None:
+    """Frames 0 to 4; without a count in the file, they are decoded to see."""
+
+    def read(start: int) -> Any:
+        return (VideoFrame(number, number / 10, noise(number)) for number in range(start, 5))
+
+    def broken(start: int) -> Any:
+        yield from read(start)
+        raise ItemError("broken", "the rest is missing")
+
+    whole = clips.Clip(read, (lambda: 5) if counted else (lambda: None))
+    assert [whole.holds(number) for number in (0, 4, 5)] == [True, True, False]
+    cut = clips.Clip(broken)
+    assert [cut.holds(number) for number in (0, 4, 5, 6)] == [True, True, True, False], "five frames, and then an error"
+
+
+def test_a_moving_picture_has_times() -> None:
+    first, *rest = [noise(number) for number in range(3)]
+    data = io.BytesIO()
+    first.save(data, "GIF", save_all=True, append_images=rest, duration=[200, 0, 50])
+    assert images.is_animated(data.getvalue())
+    assert [time for time, _ in images.timed_frames(data.getvalue())] == pytest.approx([0, 0.2, 0.3]), "100 ms where nothing is said"
+    pages = io.BytesIO()
+    first.save(pages, "TIFF", save_all=True, append_images=rest)
+    assert not images.is_animated(pages.getvalue()), "pages are no animation"
+
+
+def test_spools_give_back_what_was_put_in() -> None:
+    pieces = [os.urandom(size) for size in (5, 0, 70_000, 1)]
+    with Spool() as spool:
+        for piece in pieces:
+            spool.append(piece)
+        assert [spool[number] for number in (2, 0, 3, 1)] == [pieces[number] for number in (2, 0, 3, 1)]
+        assert list(spool) == pieces
+        with pytest.raises(IndexError):
+            spool[4]
+    with FrameSpool() as frames:
+        for number in range(3):
+            frames.keep(VideoFrame(number + 7, number / 3, noise(number), 29.97))
+        back = frames.frame(1)
+        assert (back.index, back.time, back.rate) == (8, 1 / 3, 29.97)
+        np.testing.assert_array_equal(np.asarray(back.image), np.asarray(noise(1)))
+
+
+def test_a_spool_that_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Spool() as spool:
+        monkeypatch.setattr(spool, "_file", Path("/dev/full").open("wb"))  # noqa: SIM115
+        with pytest.raises(OutputError, match="TMPDIR"):
+            spool.append(b"x" * 100_000)
+
+
+def test_a_file_is_kept_or_not_when_its_block_is_left() -> None:
+    for keep in (False, True):
+        with pytest.raises(KeyboardInterrupt), writing(Path(f"{keep}.bin"), keep=keep) as file:
+            file.write(b"so far")
+            raise KeyboardInterrupt
+    with pytest.raises(OutputError), writing(Path("full.bin"), keep=True) as file:
+        raise OutputError("no room")
+    assert [path.name for path in Path().glob("*.bin")] == ["True.bin"]
+    assert Path("True.bin").read_bytes() == b"so far"
+
+
+def test_names_that_step_aside() -> None:
+    Path("out").mkdir()
+    for name in ("a-x.png", "a-x-2.png"):
+        (Path("out") / name).write_bytes(b"")
+    naming = Naming("out", aside=True)
+    assert [naming.path({"path": f"{name}.jpg"}, 0, "x", ".png").name for name in "aab"] == ["a-x-3.png", "a-x-4.png", "b-x.png"]
+    with pytest.raises(ItemError, match="pass --overwrite"):
+        Naming("out").path({"path": "a.jpg"}, 0, "x", ".png")
+    assert Naming("out").path({"path": "a.jpg"}, 0, "", "") == Path("out/a")
+
+
+def test_a_pipe_from_a_file_is_read_like_one(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"0123456789")
+    with io.FileIO(str(tmp_path / "x")) as file:
+        assert pipes.rewound(file.read(4), file).read() == b"0123456789"
+    reading, writing_end = os.pipe()
+    os.write(writing_end, b"0123456789")
+    os.close(writing_end)
+    with io.FileIO(reading) as pipe:
+        source = pipes.rewound(pipe.read(4) or b"", pipe)
+        assert not source.seekable()
+        assert b"".join(iter(lambda: source.read(3), b"")) == b"0123456789"
+
+
+def test_bytes_of_a_video_reach_the_classifier(classify: Run, bunny: Path, tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(bunny)) as source, av.open(str(tmp_path / "x.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    records = classify("--every", "20", stdin=(tmp_path / "x.mkv").read_bytes()).records
+    assert [(record["path"], record["frame"]) for record in records] == [("-", 0), ("-", 20), ("-", 40)]
+
+
+def test_devices_are_no_files_and_few_are_cameras(tmp_path: Path) -> None:
+    assert not any(is_camera(name) for name in ("/dev/null", "/dev/zero", str(tmp_path), "nowhere", "n" * 5000, "a\0b"))
+    with pytest.raises(ItemError, match="a device"):
+        files.read("/dev/zero")
+
+
+def test_a_camera_that_is_gone(tmp_path: Path) -> None:
+    from visiontk.media.video import read_frames
+
+    path = tmp_path / "video0"
+    try:
+        os.mknod(path, 0o600 | 0o020000, os.makedev(81, 200))
+    except PermissionError:
+        pytest.skip("only root may make a device")
+    assert is_camera(str(path))
+    with pytest.raises(ItemError, match="the camera cannot be opened") as caught:
+        next(read_frames(str(path)))
+    assert caught.value.kind == "unreadable"

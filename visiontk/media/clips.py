@@ -1,0 +1,129 @@
+"""Videos as a whole, to be tracked through: a file, a camera, a pipe, an animation, or a row of pictures that are the frames of one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from visiontk.errors import ItemError
+from visiontk.media import images, video
+from visiontk.media.video import VideoFrame
+
+SEQUENCE_FPS = 24.0  # of pictures, which have no times
+ANIMATION_FPS = 10.0  # in name alone: each frame has its own time
+_NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
+_DIGITS = re.compile(r"(\d+)")
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video.
+
+    Attributes:
+        read: opens it and gives its frames from a number on, which counts from 0. Raises ``ItemError`` as `video.read_frames` does.
+        length: how many frames there are, where that is known without decoding them.
+        again: whether it can be read more than once: pipes and cameras cannot.
+        sound: a file whose sound belongs to it.
+        lines: where each frame is a file: what the record of each says, and no time. Otherwise frames go by number and time.
+    """
+
+    read: Callable[[int], Iterator[VideoFrame]]
+    length: Callable[[], int | None] = lambda: None
+    again: bool = True
+    sound: str | None = None
+    lines: Sequence[Line] | None = None
+
+    def line(self, index: int, time: float | None = None) -> Line:
+        """What the record of a frame says of it; nothing after the last one of those that are files."""
+        if self.lines is not None:
+            return dict(self.lines[index]) if index < len(self.lines) else {}
+        return {"frame": index} if time is None else {"frame": index, "time": round(time, 6)}
+
+    def holds(self, number: int) -> bool:
+        """Whether there is more in it than ``number`` frames, or fewer frames and one error. The first frames are decoded to see that."""
+        rest = self.read(max(0, number - 1))
+        try:
+            length = self.length()
+            if length is not None:
+                return length > number
+            next(rest, None)
+        except ItemError:
+            return number == 0
+        try:
+            return next(rest, None) is not None
+        except ItemError:
+            return True
+
+
+def from_source(source: str | BinaryIO) -> Clip:
+    """A video file, a camera or a pipe of a video's bytes."""
+
+    def length() -> int | None:
+        return video.probe(source).frames
+
+    file = isinstance(source, str) and os.path.isfile(source)  # noqa: PTH113  Path.is_file raises for names that are too long
+    read = lambda start: video.read_frames(source, start_index=start)  # noqa: E731
+    if not file:
+        return Clip(read, again=False)
+    return Clip(read, length, sound=str(source))
+
+
+def from_animation(data: bytes) -> Clip:
+    """A moving picture, from its file's bytes."""
+
+    def read(start: int) -> Iterator[VideoFrame]:
+        for index, (time, image) in enumerate(images.timed_frames(data)):
+            if index >= start:
+                yield VideoFrame(index, time, image, ANIMATION_FPS)
+
+    return Clip(read, lambda: images.frame_count(data))
+
+
+def from_pictures(pictures: Sequence[Callable[[], Image.Image]], lines: Sequence[Line]) -> Clip:
+    """Pictures that are the frames of one video, and what the record of each says."""
+
+    def read(start: int) -> Iterator[VideoFrame]:
+        for index in range(start, len(pictures)):
+            yield VideoFrame(index, index / SEQUENCE_FPS, pictures[index](), SEQUENCE_FPS)
+
+    return Clip(read, lambda: len(pictures), lines=lines)
+
+
+def are_frames(names: Sequence[str]) -> bool:
+    """Whether the files of a folder are named like the frames of one video: all with the same beginning, then each with its own number."""
+    matches = [_NUMBERED.fullmatch(os.path.splitext(name)[0]) for name in names]  # noqa: PTH122  runs once per file
+    found = [match for match in matches if match]
+    return (
+        len(found) == len(names) > 1 and len({match[1] for match in found}) == 1 and len({int(match[2]) for match in found}) == len(names)
+    )
+
+
+def in_order(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by: numbers in them count as numbers, so that ``9.png`` comes before ``10.png``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name)]
+
+
+class Cursor:
+    """Frames of videos by number; frames that are asked for in order are decoded once, in one pass."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._next = 0
+        self._frames: Iterator[video.VideoFrame] = iter(())
+
+    def frame(self, path: str, index: int) -> Image.Image:
+        if path != self._path or index < self._next:
+            self._path, self._next, self._frames = path, 0, video.read_frames(path)
+        for frame in self._frames:
+            self._next = frame.index + 1
+            if frame.index == index:
+                return frame.image
+        self._path = ""
+        raise ItemError("no_frame", f"the video has no frame {index}")

@@ -1,0 +1,40 @@
+"""The bytes of a file or of what a URL names; whatever goes wrong is an ``ItemError``."""
+
+from __future__ import annotations
+
+import os
+import stat
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from visiontk.errors import ItemError
+
+URL_TIMEOUT_S = 30
+URL_MAX_BYTES = 200 * 2**20
+
+
+def read(path: str) -> bytes:
+    """All of a file or of a named pipe. Raises ``ItemError``: ``missing``, ``unreadable``, also for devices, which may never end."""
+    try:
+        if stat.S_ISCHR(os.stat(path).st_mode):  # noqa: PTH116  Path.stat raises other errors for names that no file can have
+            raise ItemError("unreadable", "a device and not a file")
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ItemError("missing", "there is no such file") from error
+    except (OSError, ValueError) as error:
+        raise ItemError("unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def fetch(url: str) -> bytes:
+    """What an http or https URL names. Raises ``ItemError``: ``missing``, ``unreadable``, ``too_large``."""
+    try:
+        with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
+            data: bytes = response.read(URL_MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        raise ItemError("missing", f"the server answered {error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise ItemError("unreadable", f"could not be fetched ({error})") from error
+    if len(data) > URL_MAX_BYTES:
+        raise ItemError("too_large", f"more than {URL_MAX_BYTES // 2**20} MB")
+    return data

@@ -1,0 +1,56 @@
+"""A help for an encoder that starts from nothing: it is also asked, for each place of the picture, whether a thing is there and whose.
+
+Prompts say something about one object at a time. These questions are about every pixel at once, and a model that learns to answer them has
+the features that prompts pick from. The head that answers is thrown away with the end of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MOST_THINGS = 4
+WAYS = 5.0  # weight of the ways, which are fractions of the picture
+
+
+class Hint(nn.Module):
+    """From the encoder's maps to a logit of "a thing is here" and the way to the thing's middle, in shares of the picture."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(sum(channels), 64, 1), nn.GELU(), nn.Conv2d(64, 3, 1))
+
+    def loss(self, maps: Sequence[Tensor], things: Tensor) -> Tensor:
+        """Cross-entropy of the logit, and L1 of the ways.
+
+        Args:
+            maps: float (N, channels, height, width) each, from fine to coarse.
+            things: uint8 (N, S, S), as `ClipBatch.things`.
+        """
+        size = maps[0].shape[-2:]
+        large = [functional.interpolate(value.float(), size, mode="bilinear", align_corners=False) for value in maps]
+        found = self.head(torch.cat(large, dim=1))
+        step = things.shape[-1] // size[-1]
+        there, ways = _targets(things[:, step // 2 :: step, step // 2 :: step])
+        visible = functional.binary_cross_entropy_with_logits(found[:, 0], there.float())
+        error = (found[:, 1:] - ways).abs().sum(1)
+        loss: Tensor = visible + WAYS * (error * there).sum() / there.sum().clamp(min=1)
+        return loss
+
+
+def _targets(things: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a thing is, bool (N, H, W), and the way (x, y) to its middle, float (N, 2, H, W)."""
+    count, height, width = things.shape
+    x = ((torch.arange(width, device=things.device) + 0.5) / width).expand(count, height, width)
+    y = ((torch.arange(height, device=things.device) + 0.5) / height)[:, None].expand(count, height, width)
+    ways = torch.zeros(count, 2, height, width, device=things.device)
+    for number in range(1, MOST_THINGS + 1):
+        mask = (things == number).float()
+        area = mask.sum((1, 2)).clamp(min=1)
+        for axis, place in enumerate((x, y)):
+            middle = (mask * place).sum((1, 2)) / area
+            ways[:, axis] += mask * (middle[:, None, None] - place)
+    return things > 0, ways
