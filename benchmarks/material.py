@@ -23,28 +23,28 @@ GRAIN = 6.0  # standard deviation of the grain, in levels of 255; 4000x3000 pixe
 
 def photos() -> list[str]:
     """1,000 JPEGs of 500x375."""
-    return _made("photos-500x375", lambda folder: _make_photos(folder, 1000, (500, 375), seed=1))
+    return made("photos-500x375", lambda folder: _make_photos(folder, 1000, (500, 375), seed=1))
 
 
 def large_photos() -> list[str]:
     """50 JPEGs of 4000x3000. They are enlarged, so they are smooth, and a quarter of the size that a camera's files have."""
-    return _made("photos-4000x3000", lambda folder: _make_photos(folder, 50, (4000, 3000), seed=2))
+    return made("photos-4000x3000", lambda folder: _make_photos(folder, 50, (4000, 3000), seed=2))
 
 
 def grainy_photos() -> list[str]:
     """10 JPEGs of 4000x3000 with a camera's grain: there is as much to read in them as in a camera's files."""
-    return _made("photos-4000x3000-grain", lambda folder: _make_photos(folder, 10, (4000, 3000), seed=2, grain=True))
+    return made("photos-4000x3000-grain", lambda folder: _make_photos(folder, 10, (4000, 3000), seed=2, grain=True))
 
 
 def links(count: int) -> list[str]:
     """So many paths, each a symbolic link to one of five small JPEGs; all in one folder."""
-    targets = _made("photos-160x120", lambda folder: _make_photos(folder, 5, (160, 120), seed=3))
+    targets = made("photos-160x120", lambda folder: _make_photos(folder, 5, (160, 120), seed=3))
 
     def make(folder: Path) -> None:
         for number in range(count):
             (folder / f"{number:06}.jpg").symlink_to(targets[number % len(targets)])
 
-    return _made(f"links-{count}", make)
+    return made(f"links-{count}", make)
 
 
 def model_folder(architecture: str) -> Path:
@@ -57,11 +57,11 @@ def model_folder(architecture: str) -> Path:
         torch.manual_seed(0)
         timm.models.save_for_hf(timm.create_model(architecture, pretrained=False), str(folder), safe_serialization=True)
 
-    _made(architecture, make)
+    made(architecture, make)
     return BENCH / architecture
 
 
-def _made(name: str, make: Callable[[Path], None]) -> list[str]:
+def made(name: str, make: Callable[[Path], None]) -> list[str]:
     """The files of a folder, which appears under its name only when it is whole."""
     folder = BENCH / name
     if not folder.exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 COMMANDS = (
     "",
     "classify",
+    "segment",
     "inspect",
     "models",
     "models list",
@@ -22,6 +23,9 @@ COMMANDS = (
     "models rm",
     "train",
     "train classify",
+    "train segment",
+    "eval",
+    "eval segment",
     "tiny",
     "tiny render",
     "tiny render images",

@@ -29,7 +29,7 @@ def test_the_commands_page_is_the_programs_own_help() -> None:
 def test_the_overview_says_of_each_command_what_its_own_help_begins_with(run: Run) -> None:
     shown = run("--help").stdout.decode().split("Commands:\n")[1]
     overview = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in shown.splitlines())
-    assert set(overview) >= {"classify", "inspect", "train", "tiny", "models", "doctor", "schema"}
+    assert set(overview) >= {"classify", "segment", "inspect", "train", "eval", "tiny", "models", "doctor", "schema"}
     for command, line in overview.items():
         assert run(command, "--help").stdout.decode().splitlines()[2].strip() == line
 
@@ -39,7 +39,7 @@ def test_every_command_of_the_readme_exists_with_its_options(run: Run) -> None:
     calls = [part.split("visiontk ", 1)[1] for line in lines for part in line.split(" | ") if re.match(r"\s*visiontk ", part)]
     assert len(calls) >= 6
     for words in map(shlex.split, calls):
-        group = words[:2] if words[0] in ("train", "models", "tiny") else words[:1]
+        group = words[:2] if words[0] in ("train", "models", "tiny", "eval") else words[:1]
         shown = run(*group, "--help").stdout.decode()
         for option in (word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), f"{option} of: visiontk {' '.join(words)}"

@@ -1,0 +1,49 @@
+"""Speed and memory of video segmentation, side by side with SAM 2's own predictor in one run: ``python -m benchmarks.segment``.
+
+Prints Markdown, one table per topic; docs/benchmarks.md keeps a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from visiontk.runtime import Runtime
+
+from .report import Table, machine
+
+TOPICS = ("speed", "memory")
+FEW, MANY = 100, 3_000
+
+
+def main() -> None:
+    """Measure what was asked for and print each table as soon as it is there."""
+    options = _options()
+    print(machine(options.device), flush=True)
+    for topic in options.only or TOPICS:
+        print(f"\n{_table(topic, options).markdown()}", end="", flush=True)
+
+
+def _table(topic: str, options: argparse.Namespace) -> Table:
+    if topic == "memory":
+        from . import segment_memory
+
+        return segment_memory.table(FEW, MANY)
+    from . import segment_speed
+
+    return segment_speed.table(Runtime(device=options.device, dtype=options.dtype), options.frames, options.rounds)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.segment", description=__doc__)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="frames a round (default: 100 of tiny-sam2; 4 at 1024 pixels, 200 on a GPU)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds (default: 3)")
+    parser.add_argument("--only", action="append", choices=TOPICS, metavar="TOPIC", help=f"one of {', '.join(TOPICS)}; may be repeated")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
