@@ -20,8 +20,12 @@ def segment(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder of this run, and in the end of the model.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Go on from this trained model.", autocompletion=options.complete_segmenters),
+    ] = None,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE", help="The model, in sam2's YAML format. Default: that of tiny-sam2.")
+        str | None, typer.Option("--config", metavar="FILE", help="A new model, in sam2's YAML format. Default: that of tiny-sam2.")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Updates of the weights.")] = 3000,
     image_steps: Annotated[
@@ -46,7 +50,7 @@ def segment(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> int:
-    """Train a small SAM 2 from nothing on the bundled world.
+    """Train a SAM 2 on the bundled world, a small one from nothing or one that is there.
 
     DIR becomes a model that `visiontk segment --model DIR` runs, with a card of figures and a plot of its curves.
     The same command again goes on where it was stopped, to the same result.
@@ -55,6 +59,7 @@ def segment(
     visiontk train segment tiny -o my-sam2                              about an hour on two cores
     visiontk train segment tiny --steps 20000 --image-steps 5000 --device cuda -o longer
     visiontk train segment tiny --config wider.yaml -o wider            another size of model
+    visiontk train segment tiny --model my-sam2 --image-steps 0 -o further
     """
     if out is None:
         raise UsageError("nothing says where the model goes; pass -o DIR")
@@ -64,6 +69,7 @@ def segment(
 
     plan = SegmentPlan(
         data=data,
+        model=model,
         config=config,
         steps=steps,
         image_steps=image_steps,

@@ -59,6 +59,7 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_the_example_scripts_run(tmp_path: Path) -> None:
     bin_folder = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "VISIONTK_MODEL_CLASSIFY": "efficientnet-lite0"}
+    environment["VISIONTK_MODEL_SEGMENT"] = "tiny-sam2"
 
     def shell(script: str, *arguments: str) -> list[list[str]]:
         command = [str(ROOT / "examples" / script), *arguments]
@@ -75,6 +76,8 @@ def test_the_example_scripts_run(tmp_path: Path) -> None:
     }
     assert [line[3] for line in shell("compare-models.sh")] == ["true"] * 5
     assert [moment for moment, _ in shell("video-timeline.sh")] == ["0 s", "1 s", "2 s"]
+    [[overlay, score]] = shell("segment-video.sh")
+    assert (tmp_path / overlay).stat().st_size > 1000 and float(score) > 0.5
     shell("sort-into-folders.sh", str(ROOT / "examples" / "photos"), "sorted")
     assert sorted(str(path.relative_to(tmp_path / "sorted")) for path in (tmp_path / "sorted").rglob("*.*")) == [
         "espresso/coffee.jpg",

@@ -33,6 +33,7 @@ def test_flag_beats_environment_beats_folder_beats_user_beats_default(tmp_path: 
         "seed": ("1", "environment VISIONTK_SEED"),
         "threads": ("5", str(tmp_path / "visiontk.toml")),
         "model.classify": ("vit-large", "environment VISIONTK_MODEL_CLASSIFY"),
+        "model.segment": (None, "default"),
     }
     assert read.get("seed", 9) == settings.Setting("seed", "9", "--seed")
 

@@ -189,6 +189,18 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path
     assert [line["step"] for line in lines[0]] == [1, 2, 3, 4]
 
 
+def test_training_goes_on_from_a_models_own_weights(tiny_sam2: Path) -> None:
+    from safetensors.torch import load_file
+
+    from visiontk.training.segment_output import build
+
+    held = load_file(tiny_sam2 / "model.safetensors")
+    state = build(SegmentPlan(model=str(tiny_sam2))).state_dict()
+    assert state.keys() == held.keys() and all(torch.equal(state[name], value.float()) for name, value in held.items())
+    with pytest.raises(UsageError, match="leave --config out"):
+        SegmentPlan(model=str(tiny_sam2), config="x.yaml").check()
+
+
 def test_nothing_to_write_to_is_said_at_once(run: Run) -> None:
     result = run("train", "segment", "tiny")
     assert result.code == 2 and "pass -o DIR" in result.stderr

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from visiontk.adapters.segment import locate
+from visiontk.adapters.segment_weights import find_config, read_config, read_weights, untrained
 from visiontk.artefacts import write
 from visiontk.errors import OutputError
 from visiontk.runtime import Started
@@ -26,18 +28,24 @@ _PACKAGES = ("visiontk", "sam2", "torch")
 
 
 def config_file(plan: SegmentPlan) -> Path:
-    """The YAML that describes the model."""
+    """The YAML that describes the model. Raises ModelUnavailable where ``plan.model`` cannot be had."""
+    if plan.model is not None:
+        return find_config(locate(plan.model).weights)
     if plan.config is not None:
         return Path(plan.config)
     return Path(str(resources.files("visiontk").joinpath("weights", "tiny-sam2", CONFIG)))
 
 
 def build(plan: SegmentPlan) -> Any:
-    """A ``SAM2Base`` with random weights, seeded by the caller. Raises ModelUnavailable for a configuration that makes none."""
-    from visiontk.adapters.segment_weights import read_config, untrained
+    """The ``SAM2Base`` that is trained: with the weights of ``plan.model``, or with random ones, seeded by the caller.
 
+    Raises ModelUnavailable for a model that cannot be had, or a configuration that makes none.
+    """
     file = config_file(plan)
     model: Any = untrained(read_config(file), str(file))
+    if plan.model is not None:
+        model.load_state_dict(read_weights(locate(plan.model).weights))
+        return model
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(VISIBLE_AT_FIRST)
         _look_where_prompted(model.sam_mask_decoder.transformer)
@@ -82,6 +90,7 @@ def card(name: str, plan: SegmentPlan, figures: dict[str, Any], *, parameters: i
     """README.md, with the front matter that the hub reads."""
     rows = "\n".join(f"| {measured} | {values['training']:.3f} | {values['held_out']:.3f} |" for measured, values in figures.items())
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    start = "from nothing" if plan.model is None else f"on from {plan.model}"
     return f"""---
 library_name: sam2
 pipeline_tag: mask-generation
@@ -89,8 +98,8 @@ tags: [image-segmentation, video-segmentation, sam2, visiontk]
 ---
 # {name}
 
-SAM 2.1 in small: the classes of the package sam2, {parameters / 1e6:.2f} M parameters in {"fp16" if plan.half else "fp32"}, trained from
-nothing on the drawn things of visiontk's tiny world. It knows no photographs.
+SAM 2: the classes of the package sam2, {parameters / 1e6:.2f} M parameters in {"fp16" if plan.half else "fp32"}, trained {start} on the
+drawn things of visiontk's tiny world.
 
     visiontk segment VIDEO --model {name} --prompt point
 

@@ -24,7 +24,8 @@ class SegmentPlan:
 
     Attributes:
         data: ``tiny``, the bundled world.
-        config: a file of sam2's format that describes the model; None for that of the bundled ``tiny-sam2``.
+        model: a trained model to go on from; None starts from nothing.
+        config: a file of sam2's format that describes a new model; None for that of the bundled ``tiny-sam2``.
         steps: updates of the weights; the first ``image_steps`` of them (None: half) over pictures alone.
         images, clips, frames: pictures of a step, clips of a step and their frames.
         objects: at most so many of each picture or clip.
@@ -34,6 +35,7 @@ class SegmentPlan:
     """
 
     data: str = "tiny"
+    model: str | None = None
     config: str | None = None
     steps: int = 3000
     image_steps: int | None = None
@@ -54,6 +56,8 @@ class SegmentPlan:
         """Raise UsageError for options that make no sense together."""
         if self.data != "tiny":
             raise UsageError(f"{self.data} is no data set that segmentation is trained on; use tiny")
+        if self.model and self.config:
+            raise UsageError("--model brings its own configuration; leave --config out")
         if not 0 <= self.pictures_alone <= self.steps:
             raise UsageError(f"--image-steps {self.image_steps} are more than --steps {self.steps}")
 

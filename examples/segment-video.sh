@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A clip of the tiny world, its things followed from the masks of the first frame, an overlay to look at, and how good it is.
-# usage: segment_video.sh [FOLDER]
+# usage: segment-video.sh [FOLDER]
 set -euo pipefail
 folder=${1:-segmented}
 visiontk tiny render clips -n 1 --size 128 --frames 16 --objects 2 -o "$folder/clips" --overwrite |
