@@ -41,7 +41,7 @@ def measure_model(folder: Path, measured: dict[str, Pictures], runtime: Runtime,
     """Figures of the model in a folder, through the code that `visiontk classify` runs."""
     from visiontk.adapters.classify import load
 
-    classifier = load(str(folder), runtime)
+    classifier = load(str(folder.resolve()), runtime)  # "-o NAME" may be a catalog name as well
 
     def logits_of(images: Tensor) -> Tensor:
         return classifier.forward(classifier.normalise([np.asarray(images)]))[0]

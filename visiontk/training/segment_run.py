@@ -56,7 +56,7 @@ def run(
     with memory_errors():
         loop.run()
     write_model(loop.average.module, plan, out)
-    figures = measure(str(out), replace(runtime, compile=False))
+    figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well
     write_report(out, plan, figures, seconds=loop.seconds, started=started)
     return {"output": str(out), "step": loop.step, "seconds": round(loop.seconds, 1), "figures": figures}
 
