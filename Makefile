@@ -16,7 +16,8 @@ TINY_VIT_1 = --from-scratch vit_tiny_patch16_224 --arch-args patch_size=8,embed_
 	--lr 0.001 --warmup 150 --augment strong --label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 1 --half
 TINY_VIT_2 = --model ./tiny-vit-1 --same-classes --size 64 --steps 1700 -b 64 --lr 0.0007 --weight-decay 0.05 --warmup 50 --augment strong \
 	--label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 2 --half
-TINY_SAM2 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 --seed 1 --half
+TINY_SAM2_1 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 --seed 1 --half
+TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 0.0006 --warmup 30 --seed 2 --half
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench retrain clean
@@ -50,7 +51,8 @@ retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each 
 	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_1) -o tiny-vit-1
 	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_2) -o tiny-vit
 	@echo "==> training tiny-sam2"
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2) -o tiny-sam2
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2
 
 clean:  ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench

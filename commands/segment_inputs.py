@@ -127,7 +127,7 @@ class Run:
         job = Job(wanted, segment_prompts.auto_frame(found), self.everything, self.every, span)
         frames = itertools.chain((first,), frames)
         del first  # or it would be kept for as long as the video takes
-        last = job.turn if span.direction == "backward" else span.end
+        last = job.turn if span.direction == "backward" and not job.nothing else span.end
         with ClipFiles(self.artefacts, item.record, self.count, clip, span.start, last) as files:
             for tracked in track(self.segmenter, frames, job):
                 index, image = tracked.frame.index, tracked.frame.image
@@ -146,7 +146,7 @@ class Run:
             lines.append(line)
         if not lines:
             return False
-        last = max(prompt.frame for prompt in found) if span.direction == "backward" else span.end
+        last = max(prompt.frame for prompt in found) if span.direction == "backward" and found else span.end
         if clip.again and (len(lines) > last - span.start if last is not None else not clip.holds(span.start + len(lines))):
             for line in lines:
                 self.held.take(line)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT = "point"
 _SAYS_FRAME = re.compile(r"@\d+(#\d+)?\s*$")
 _BINARY = ([1], [255])  # the values of a mask that shows one object and does not number it
+_MOST_GREYS = 64  # a grey picture with more values has soft edges, and does not number objects
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
     try:
         joined = _join(found)
         for prompt in joined:
-            if isinstance(prompt.mask, str):
-                _index_map(prompt.mask)
+            _check_number(prompt)
     except ItemError as error:
         raise UsageError(error.message) from error
     span.check(joined)
@@ -150,6 +150,7 @@ def _mask(prompt: Prompt) -> NDArray[np.bool_]:
             return decode_rle(prompt.mask)
         except ItemError as error:
             raise UsageError(f'the prompt "{prompt.text}": {error.message}') from error
+    _check_number(prompt)
     found = _index_map(prompt.mask)
     # An index map shows this object under its number; a file without that number shows one object, whatever its values.
     wanted = found == prompt.object_id
@@ -158,12 +159,36 @@ def _mask(prompt: Prompt) -> NDArray[np.bool_]:
 
 def _indices(file: str) -> Sequence[int]:
     """The ids in a mask's file; none where it is binary."""
-    import numpy as np
-
-    values = [int(value) for value in np.unique(_index_map(file)) if value]
+    values = _values(file)
     if not values:
         raise ItemError("bad_prompt", f"the mask {file} is empty; give one that shows something")
     return [] if values in _BINARY else values
+
+
+def _check_number(prompt: Prompt) -> None:
+    """Raise for a file of several objects that lacks the one which is asked for. A file of one object shows it under any number."""
+    if not isinstance(prompt.mask, str):
+        return
+    values = _values(prompt.mask)
+    if len(values) > 1 and prompt.object_id not in values:
+        some = ", ".join(map(str, values[:8])) + (" ..." if len(values) > 8 else "")
+        raise UsageError(f'the prompt "{prompt.text}" is of object {prompt.object_id}, and {prompt.mask} has {some}; choose one of these')
+
+
+@functools.lru_cache(maxsize=4)
+def _values(file: str) -> list[int]:
+    """The values of a mask's file but for 0, rising. Raises ItemError where they are shades of grey."""
+    import numpy as np
+    from PIL import Image
+
+    values: list[int] = [int(value) for value in np.unique(_index_map(file))]
+    if len(values) > _MOST_GREYS:
+        with Image.open(file) as picture:
+            grey = picture.mode == "L"
+        if grey:
+            what = f"the mask {file} has {len(values)} different values"
+            raise ItemError("bad_prompt", f"{what}; an indexed mask has one for each object, a binary one 0 and 255: threshold it first")
+    return [value for value in values if value]
 
 
 @functools.lru_cache(maxsize=4)

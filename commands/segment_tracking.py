@@ -51,6 +51,11 @@ class Job:
         return None if self.auto_frame is None else Auto(self.everything, self.every)
 
     @property
+    def nothing(self) -> bool:
+        """Whether nothing is looked for; then there is neither a first frame nor a turn."""
+        return not self.prompts and self.auto_frame is None
+
+    @property
     def first(self) -> int:
         """The first prompted frame."""
         return min([prompt.frame for prompt in self.prompts] + ([] if self.auto_frame is None else [self.auto_frame]))
@@ -113,7 +118,7 @@ class Feed:
         if self._error:
             raise self._error
         late = [prompt.frame for prompt in job.prompts] + ([] if job.auto_frame is None else [job.auto_frame])
-        if self.last is None or max(late) > self.last:
+        if late and (self.last is None or max(late) > self.last):
             ends = "there is none" if self.last is None else f"the last one is {self.last}"
             raise ItemError("no_frame", f"a prompt is on frame {max(late)}, and {ends}; name an earlier frame after its @")
 
@@ -128,13 +133,18 @@ def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Itera
     """Every frame of the span, in rising order, each as soon as it is known.
 
     Forward: every frame from the first one on, without objects up to the first prompted one. Backward: from the first frame to the last
-    prompted one. Both: every frame, an object before its first prompt as tracked backward from there.
+    prompted one. Both: every frame, an object before its first prompt as tracked backward from there. Without prompts, as a stage before
+    gives them that found nothing: every frame, without objects.
 
     Raises:
         ItemError: a frame cannot be read (after those before it), or a prompt's frame never came.
         OutputError: the temporary files cannot be written.
     """
     feed = Feed(frames, job.span.end)
+    if job.nothing:
+        yield from (Tracked(frame, []) for frame in feed)
+        feed.check(job)
+        return
     if job.span.direction == "forward" or (job.span.direction == "both" and job.turn == job.span.start):
         yield from _forward(segmenter, feed, job)
         feed.check(job)

@@ -193,6 +193,41 @@ def test_masks_binary_and_indexed(run: Run, trackers: list[ColourTracker]) -> No
     assert kind == "bad_prompt" and "80x47" in message and "80x48" in message
 
 
+def test_masks_that_number_no_objects_or_lack_the_one_asked_for(run: Run, trackers: list[ColourTracker], schema: Record) -> None:
+    picture(6).save("a.png")
+    both = np.zeros((HEIGHT, WIDTH), np.uint8)
+    both[8:20, 16:28], both[28:40, 50:70] = 2, 7
+    Image.fromarray(both).save("two.png")
+    assert boxes(run("segment", "a.png", "-p", "mask:two.png#7").records[0]) == {7: box("blue", 6)}
+    Image.fromarray(np.resize(np.arange(100, dtype=np.uint8), (HEIGHT, WIDTH))).save("soft.png")
+    for mask, message in (("two.png#5", "two.png has 2, 7"), ("soft.png", "100 different values"), ("soft.png#3", "threshold it first")):
+        refused = run("segment", "a.png", "-p", f"mask:{mask}")
+        assert refused.code == 2 and message in refused.error
+        file, _, number = mask.partition("#")
+        own = {"path": "a.png", "prompts": [{"mask": file, **({"object": int(number)} if number else {})}]}
+        (record,) = valid(run("segment", stdin=json.dumps(own).encode()), schema, 3)
+        assert error(record)[0] == "bad_prompt" and message in error(record)[1]
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_a_record_whose_prompts_are_none_has_no_objects(run: Run, trackers: list[ColourTracker], schema: Record, direction: str) -> None:
+    picture(6).save("a.png")
+    given = [{"path": path, "prompts": []} for path in ("a.png", save_clip("clip.mkv"))]
+    arguments = ["segment", "--direction", direction, "--save", "overlay", "-o", "out"]
+    stdin = "".join(json.dumps(record) + "\n" for record in given).encode()
+    result = run(*arguments, stdin=stdin)
+    records = valid(result, schema)
+    assert [(record["path"], record["segment"]["objects"]) for record in records] == [("a.png", []), *[("clip.mkv", [])] * FRAMES]
+    assert [record["frame"] for record in records[1:]] == list(range(FRAMES))
+    lines = result.stdout.splitlines(keepends=True)
+    for keep in (4, len(lines)):
+        Path("out.jsonl").write_bytes(b"".join(lines[:keep]))
+        assert run(*arguments, "--resume", "out.jsonl", stdin=stdin).code == 0
+        assert len(Path("out.jsonl").read_bytes().splitlines()) == len(lines)
+    cut = run("segment", "--direction", direction, "--start", "2", "--end", "5", stdin=json.dumps(given[1]).encode())
+    assert [record["frame"] for record in valid(cut, schema)] == [2, 3, 4, 5]
+
+
 def test_prompts_from_a_file(run: Run, trackers: list[ColourTracker]) -> None:
     entries: list[Record] = [{"object": 4, "points": [[9, 13]]}, {"object": 2, "frame": LATE, "box": ["60%", 30, 68, 39]}]
     Path("p.json").write_text(json.dumps(entries))

@@ -139,6 +139,19 @@ def test_names_that_step_aside() -> None:
     assert Naming("out").path({"path": "a.jpg"}, 0, "", "") == Path("out/a")
 
 
+def test_names_that_step_aside_go_on_beside_those_of_other_runs() -> None:
+    Path("out").mkdir()
+    for name in ("a-x.png", "a-x-2.png", "b-x.png", "c-x.png"):
+        (Path("out") / name).write_bytes(b"")
+    naming = Naming("out", aside=True)
+    naming.go_on(["out/a-x-2.png", "out/c-x.png"])  # the others are of another run
+    naming.free(["out/a-x-2.png"])
+    assert [naming.path({"path": f"{name}.jpg"}, 0, "x", ".png").name for name in "abc"] == ["a-x-2.png", "b-x-2.png", "c-x-2.png"]
+    chosen = Naming("out")
+    chosen.go_on([])
+    assert chosen.path({"path": "b.jpg"}, 0, "x", ".png").name == "b-x.png"
+
+
 def test_a_pipe_from_a_file_is_read_like_one(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"0123456789")
     with io.FileIO(str(tmp_path / "x")) as file:
@@ -183,3 +196,8 @@ def test_a_camera_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match="the camera cannot be opened") as caught:
         next(read_frames(str(path)))
     assert caught.value.kind == "unreadable"
+
+
+def test_a_slash_at_the_end_of_out_means_a_folder() -> None:
+    assert Naming("run-1.5/").path({"path": "a.png"}, 0, "overlay", ".png") == Path("run-1.5/a-overlay.png")
+    assert Naming("run-1.5").path({"path": "a.png"}, 0, "overlay", ".png") == Path("run-1.png")

@@ -202,6 +202,12 @@ def test_only_objects_of_the_truth_count_in_an_image() -> None:
     assert image_ious({2: mask, 3: mask}, {1: mask, 2: mask, 4: ~np.ones((3, 3), bool)}) == {1: 0, 2: 1}
 
 
+def test_255_beside_others_is_void_in_an_image() -> None:
+    truth, predicted = np.array([[1, 1, 255, 0, 255]]), np.array([[1, 2, 1, 0, 255]])
+    assert image_ious(split(predicted), split(truth)) == {1: 0.5}
+    assert image_ious({255: predicted == 1}, {255: truth == 1}) == {255: 1 / 3}, "alone it is an object"
+
+
 def test_masks_of_an_index_map() -> None:
     found = split(np.array([[0, 2], [300, 2]], np.uint16))
     assert {number: mask.tolist() for number, mask in found.items()} == {

@@ -247,6 +247,15 @@ def test_configurations_that_are_none(text: str, message: str, folder: Path) -> 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("size", ["big", [1], 0, -8, None, True, 1.5])
+def test_a_configuration_with_a_size_that_is_none(size: object, folder: Path) -> None:
+    config = OmegaConf.load(folder / "config.yaml")
+    config.model.image_size = size
+    OmegaConf.save(config, folder / "config.yaml")
+    with pytest.raises(ModelUnavailable, match="has an image_size that is no number of pixels"):
+        load(str(folder), CPU)
+
+
 def test_a_configuration_with_values_that_make_no_sense(folder: Path) -> None:
     config = OmegaConf.load(folder / "config.yaml")
     config.model.image_encoder.trunk.colour = "red"

@@ -135,10 +135,16 @@ def test_frames_of_another_size_are_a_bug() -> None:
         writer.write(picture(1, HEIGHT, WIDTH))
 
 
-@pytest.mark.parametrize(("width", "height", "fps"), [(0, 4, 25), (4, -1, 25), (4, 4, 0), (4, 4, -25), (4, 4, float("nan")), (4, 4, 1e-9)])
+@pytest.mark.parametrize(("width", "height", "fps"), [(0, 4, 25), (4, -1, 25), (4, 4, 0), (4, 4, -25), (4, 4, float("nan"))])
 def test_impossible_videos(width: int, height: int, fps: float) -> None:
     with pytest.raises(ValueError, match="a video cannot have"):
         VideoWriter(io.BytesIO(), width=width, height=height, fps=fps)
+
+
+def test_a_frame_in_hours_keeps_its_time() -> None:
+    for times in ([None] * 3, [0.0, 3600.0, 7200.0]):
+        assert [frame.time for frame in read(written(times, 1 / 3600))] == pytest.approx([0, 3600, 7200], abs=1e-3)
+    assert [frame.time for frame in read(written([0.0, 1.5], 1e-9))] == [0, 1.5]
 
 
 def test_sizes_that_h264_cannot_hold() -> None:

@@ -30,14 +30,18 @@ class Naming:
     overwrite: bool = False
     aside: bool = False
     _used: dict[Path, int] = field(default_factory=dict)
+    _own: set[Path] = field(default_factory=set)  # of the run that is gone on with
 
     def go_on(self, taken: Iterable[str]) -> None:
         """Go on with a run that was stopped and whose lines name the files ``taken``: these are kept and counted as used.
 
-        Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced.
+        Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced. Not so with
+        ``aside``: the names are nobody's choice, and it can as well be of another run.
         """
+        taken = list(taken)
         self._used |= {place: 1 for path in taken for place in _places(path)}
-        self.overwrite = True
+        self._own |= {Path(path) for path in taken}
+        self.overwrite |= not self.aside
 
     def free(self, taken: Iterable[str]) -> None:
         """Files that were in use are made again, under the same names."""
@@ -64,17 +68,20 @@ class Naming:
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
             wanted = Path(self.out.format(**values).removesuffix(ending) + suffix)
-        elif self.out and Path(self.out).suffix and not Path(self.out).is_dir():
+        elif self.out and Path(self.out).suffix and not self.out.endswith("/") and not Path(self.out).is_dir():
             wanted = Path(self.out).with_suffix(suffix)
         else:
             frame = f"-{record['frame']:06d}" if "frame" in record else ""
             wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"
         chosen = self._unused(wanted)
-        while self.aside and not self.overwrite and os.path.lexists(chosen):
+        while self.aside and not self._may_write(chosen):
             chosen = self._unused(wanted)
-        if os.path.lexists(chosen) and not self.overwrite:
+        if not self._may_write(chosen):
             raise ItemError("exists", f"{chosen} exists; pass --overwrite, or choose another place with -o")
         return chosen
+
+    def _may_write(self, path: Path) -> bool:
+        return self.overwrite or path in self._own or not os.path.lexists(path)
 
     def _unused(self, wanted: Path) -> Path:
         path = wanted

@@ -21,7 +21,7 @@ from .segment_auto import everything, extent, unknown
 from .segment_network import Features, Network
 from .segment_types import Auto, Everything, FrameMasks, Mask, ObjectMask, ObjectPrompt
 from .segment_video import LookAhead, Tracked, Tracker
-from .segment_weights import build, find_config, read_config, read_weights
+from .segment_weights import build, find_config, image_size, read_config, read_weights
 
 __all__ = ["Auto", "Everything", "FrameMasks", "Mask", "ObjectMask", "ObjectPrompt", "Segmenter", "load"]
 
@@ -177,7 +177,7 @@ def load(model: str | None = None, runtime: Runtime | None = None) -> Segmenter:
     """
     location = catalog.locate_default("segment") if model is None else locate(model)
     config = read_config(find_config(location.weights))
-    small = int(config.get("image_size", 1024)) < 512
+    small = image_size(config, location.name) < 512
     asked = runtime or Runtime()
     started = asked.start()
     if small and asked.dtype == "auto" and started.device.type == "cpu":

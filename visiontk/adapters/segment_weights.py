@@ -59,6 +59,14 @@ def read_config(file: Path) -> dict[str, Any]:
     return model
 
 
+def image_size(config: dict[str, Any], name: str) -> int:
+    """The side of the pictures that a configuration's model sees; 1024 where it does not say. Raises `ModelUnavailable`."""
+    size = config.get("image_size", 1024)
+    if type(size) is not int or size < 1:
+        raise ModelUnavailable(f"the configuration of {name} has an image_size that is no number of pixels ({size!r:.40}); mend it")
+    return size
+
+
 def read_weights(file: Path) -> StateDict:
     """Tensors by name, float32 on the CPU: safetensors, or a checkpoint ``{"model": ...}`` through ``torch.load(weights_only=True)``.
 

@@ -30,6 +30,8 @@ _PRESET = "veryfast"  # the model needs the processor too, and slower ones hold 
 _B_FRAMES = "0"  # with them MP4 tells a wrong length where frame times vary, and playing ends before the last frames
 _MAX_SIDE = 16_384  # of the encoder
 _TICKS = 90_000  # a second has at least so many
+_SLOWEST = Fraction(1, 1000)  # of the rates that the encoder is told; the frames have their own times
+_LONGEST_STEP = 2**31 - 1  # ticks; MP4 and its readers keep a frame's duration in 32 bits
 _LEAD_IN_S = 0.1  # sound this much before the first frame is the codec's run-up, or not worth a start without a picture
 _BT709, _LIMITED = 1, 1  # H.273: matrix, transfer function and primaries of HDTV; luma from 16 to 235
 
@@ -72,13 +74,15 @@ class VideoWriter:
             OutputError: the file cannot be written, or H.264 cannot hold pictures of this size.
         """
         rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else Fraction(0)  # 29.97... is 30000/1001
+        if math.isfinite(fps) and fps > 0:
+            rate = max(rate, _SLOWEST)
         if width < 1 or height < 1 or rate <= 0:
             raise ValueError(f"a video cannot have {width}x{height} pixels at {fps} frames per second")
         if max(width, height) > _MAX_SIDE:
             raise OutputError(f"a video of {width}x{height} pixels cannot be written, H.264 ends at {_MAX_SIDE:,}; make it smaller first")
         # A unit of time that both is fine and divides the time of a frame.
         self._tick = Fraction(1, rate.numerator * math.ceil(_TICKS / rate.numerator))
-        self._step = int(1 / rate / self._tick)
+        self._step = int(1 / rate / self._tick) if rate > _SLOWEST else min(int(1 / Fraction(fps) / self._tick), _LONGEST_STEP)
         self._size = width, height
         self._count, self._last = 0, -1
         self._broken = False

@@ -138,7 +138,14 @@ def over_objects(found: Sequence[Statistics]) -> Statistics:
 def image_ious(predicted: Masks, truth: Masks) -> dict[int, float]:
     """J of every object that the truth of one image has; the mean over all objects of all images is the mIoU.
 
+    255 beside other objects is void in the truth, as VOC has it along outlines: its pixels do not count, on either side.
+
     Raises:
         ValueError: the masks differ in shape.
     """
-    return {number: jaccard(predicted.get(number, np.zeros_like(mask)), mask) for number, mask in truth.items() if mask.any()}
+    found = {number: mask for number, mask in truth.items() if mask.any()}
+    if VOID not in found or len(found) == 1:
+        return {number: jaccard(predicted.get(number, np.zeros_like(mask)), mask) for number, mask in found.items()}
+    counts = ~found.pop(VOID)
+    guesses = {number: predicted.get(number, np.zeros_like(mask)) for number, mask in found.items()}
+    return {number: jaccard(guesses[number] & counts, mask & counts) for number, mask in found.items()}
