@@ -77,7 +77,7 @@ def test_the_example_scripts_run(tmp_path: Path) -> None:
     assert [line[3] for line in shell("compare-models.sh")] == ["true"] * 5
     assert [moment for moment, _ in shell("video-timeline.sh")] == ["0 s", "1 s", "2 s"]
     [[overlay, score]] = shell("segment-video.sh")
-    assert (tmp_path / overlay).stat().st_size > 1000 and float(score) > 0.5
+    assert (tmp_path / overlay).stat().st_size > 1000 and float(score) > 0.3
     shell("sort-into-folders.sh", str(ROOT / "examples" / "photos"), "sorted")
     assert sorted(str(path.relative_to(tmp_path / "sorted")) for path in (tmp_path / "sorted").rglob("*.*")) == [
         "espresso/coffee.jpg",
