@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visiontk.artefacts import DEFAULT_FOLDER, Naming, write
+from visiontk.artefacts import DEFAULT_FOLDER, Naming, is_folder, write
 from visiontk.records import Record
 
 from .console import say
@@ -70,4 +70,4 @@ def _folder(out: str | None) -> str:
         return DEFAULT_FOLDER
     if "{" in out:
         return str(Path(out.partition("{")[0] + "x").parent)
-    return out if Path(out).is_dir() or not Path(out).suffix else str(Path(out).parent)
+    return out if is_folder(out) else str(Path(out).parent)

@@ -68,7 +68,7 @@ class Naming:
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
             wanted = Path(self.out.format(**values).removesuffix(ending) + suffix)
-        elif self.out and Path(self.out).suffix and not self.out.endswith("/") and not Path(self.out).is_dir():
+        elif self.out and not is_folder(self.out):
             wanted = Path(self.out).with_suffix(suffix)
         else:
             frame = f"-{record['frame']:06d}" if "frame" in record else ""
@@ -90,6 +90,11 @@ class Naming:
             path = wanted.with_stem(f"{wanted.stem}-{self._used[wanted]}")
         self._used[path] = 1
         return path
+
+
+def is_folder(out: str) -> bool:
+    """Whether ``-o`` names a folder and not a file: there is one, it ends in a slash, or has no suffix."""
+    return not Path(out).suffix or out.endswith("/") or Path(out).is_dir()
 
 
 @contextlib.contextmanager
