@@ -59,6 +59,20 @@ class Folder:
         for torn in self.root.glob("checkpoints/.*.pt.*"):  # of a run that was killed while it wrote
             torn.unlink(missing_ok=True)
 
+    def append(self, line: dict[str, Any]) -> int:
+        """Append a line of metrics; returns how long the file is then. Raises OutputError."""
+        try:
+            with self.metrics.open("ab") as file:
+                file.write(json.dumps(line).encode() + b"\n")
+                return file.tell()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.metrics} ({error.strerror or error}); make room and run it again") from error
+
+    def rewind(self, length: int) -> None:
+        """Take back the lines of metrics that were written after the checkpoint: they are written again."""
+        with self.metrics.open("ab") as file:
+            file.truncate(length)
+
     def _held(self) -> dict[str, Any] | None:
         try:
             held = json.loads((self.root / RUN).read_text("utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from visiontk.errors import OutputError, UsageError
+from visiontk.errors import UsageError
 
 from . import checkpoint
 from .chance import derive, seed_everything
@@ -210,12 +209,7 @@ class Loop:
     def _write(self, line: dict[str, Any]) -> None:
         self.listener.metrics(line)
         if self.accelerator.is_main_process:
-            try:
-                with self.folder.metrics.open("ab") as file:
-                    file.write(json.dumps(line).encode() + b"\n")
-                    self._offset = file.tell()
-            except OSError as error:
-                raise OutputError(f"cannot write {self.folder.metrics} ({error.strerror or error}); make room and run it again") from error
+            self._offset = self.folder.append(line)
 
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
@@ -243,9 +237,8 @@ class Loop:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         self._speed = time.perf_counter(), self.step
-        if self.accelerator.is_main_process:  # lines that were written after the checkpoint are written again
-            with self.folder.metrics.open("ab") as file:
-                file.truncate(self._offset)
+        if self.accelerator.is_main_process:
+            self.folder.rewind(self._offset)
 
     def _make_ema(self) -> Any:
         if self.plan.ema is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from visiontk.errors import OutputError, UsageError
+from visiontk.errors import UsageError
 from visiontk.runtime import Runtime, Started, memory_errors
 
 from . import checkpoint
@@ -118,6 +117,10 @@ class Loop:
         with self._autocast():
             passed = track(self.model, batch, wanted.prompting, self.hint)
         loss: Any = passed.loss
+        if not math.isfinite(float(passed.loss.detach())):  # before it reaches the weights, and a checkpoint
+            raise UsageError(
+                f"the loss is not finite at step {self.step}, the run has diverged; start anew with a lower --lr than {self.plan.lr:g}"
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.hint.parameters()], self.plan.clip)
         self.optimiser.step()
@@ -134,20 +137,11 @@ class Loop:
 
     def _log(self) -> None:
         loss, iou, steps, seconds = self._window
-        if not math.isfinite(loss):
-            raise UsageError(
-                f"the loss is not finite at step {self.step}, the run has diverged; start anew with a lower --lr than {self.plan.lr:g}"
-            )
         found = {"loss": float(f"{loss / steps:.6g}"), "iou": round(iou / steps, 4)}
         found |= {"lr": float(f"{learning_rate(self.step - 1, self.schedule):.6g}"), "steps_per_s": round(steps / max(seconds, 1e-9), 3)}
         line = {"step": self.step, "train": found}
         self.listener.metrics(line)
-        try:
-            with self.folder.metrics.open("ab") as file:
-                file.write(json.dumps(line).encode() + b"\n")
-                self._offset = file.tell()
-        except OSError as error:
-            raise OutputError(f"cannot write {self.folder.metrics} ({error.strerror or error}); make room and run it again") from error
+        self._offset = self.folder.append(line)
         self._window = [0.0] * 4
 
     def _save(self) -> None:
@@ -165,12 +159,12 @@ class Loop:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds = state["step"], state["seconds"]
             self._offset, self._window = state["metrics"], state["window"]
-        with self.folder.metrics.open("ab") as file:  # lines that were written after the checkpoint are written again
-            file.truncate(self._offset)
+        self.folder.rewind(self._offset)
 
 
 def _channels(model: Any) -> list[int]:
     """Of the maps that ``forward_image`` gives, from fine to coarse."""
     decoder = model.sam_mask_decoder
-    fine = [decoder.conv_s0.out_channels, decoder.conv_s1.out_channels] if model.use_high_res_features_in_sam else []
-    return [*fine, model.hidden_dim] if fine else [model.hidden_dim] * 3
+    if not model.use_high_res_features_in_sam:
+        return [model.hidden_dim] * 3
+    return [decoder.conv_s0.out_channels, decoder.conv_s1.out_channels, model.hidden_dim]
