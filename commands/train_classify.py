@@ -12,8 +12,7 @@ from visiontk import settings
 from visiontk.errors import UsageError
 
 from . import interrupts, options
-from .console import say
-from .train_view import View
+from .train_view import shown
 
 
 class Augment(StrEnum):
@@ -144,14 +143,5 @@ def classify(
 
     from visiontk.training.run import run
 
-    with View(quiet=quiet) as view:
-        try:
-            result = run(
-                plan, runtime, out, view, workers=None if workers == "auto" else int(workers), overwrite=overwrite, hold=interrupts.held
-            )
-        except KeyboardInterrupt:
-            view.stop()
-            say(f"interrupted; go on with the same command, {out} holds the state")
-            raise
-    view.result(result)
-    return 0
+    processes = None if workers == "auto" else int(workers)
+    return shown(lambda view: run(plan, runtime, out, view, workers=processes, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)

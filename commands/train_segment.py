@@ -11,8 +11,7 @@ from visiontk import settings
 from visiontk.errors import UsageError
 
 from . import interrupts, options
-from .console import say
-from .train_view import View
+from .train_view import shown
 
 
 def segment(
@@ -90,12 +89,4 @@ def segment(
 
     from visiontk.training.segment_run import run
 
-    with View(quiet=quiet) as view:
-        try:
-            result = run(plan, runtime, out, view, overwrite=overwrite, hold=interrupts.held)
-        except KeyboardInterrupt:
-            view.stop()
-            say(f"interrupted; go on with the same command, {out} holds the state")
-            raise
-    view.result(result)
-    return 0
+    return shown(lambda view: run(plan, runtime, out, view, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import interrupts
@@ -13,6 +14,19 @@ from .console import NAME, printable, say
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress
+
+
+def shown(train: Callable[[View], dict[str, Any]], out: Path, *, quiet: bool) -> int:
+    """Run a training under its view, and show what it came to; Ctrl-C says how to go on."""
+    with View(quiet=quiet) as view:
+        try:
+            result = train(view)
+        except KeyboardInterrupt:
+            view.stop()
+            say(f"interrupted; go on with the same command, {out} holds the state")
+            raise
+    view.result(result)
+    return 0
 
 
 class View:

@@ -20,8 +20,9 @@ from visiontk.hub import first_line
 from visiontk.media.images import crop_extreme
 from visiontk.runtime import Runtime, Started, memory_errors
 
-from .classify_weights import build, read_config, read_weights, sha256
+from .classify_weights import build, read_config, read_weights
 from .labels import labels_of, read_labels
+from .weights_file import sha256
 
 Views = np.ndarray[Any, np.dtype[np.uint8]]
 Array = np.ndarray[Any, np.dtype[np.float32]]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from visiontk.catalog import Location
 from visiontk.errors import ModelUnavailable
 from visiontk.hub import CONFIG, first_line
 
-StateDict = dict[str, torch.Tensor]
+from . import weights_file
+from .weights_file import StateDict
 
 
 def read_weights(file: Path) -> StateDict:
@@ -28,26 +27,16 @@ def read_weights(file: Path) -> StateDict:
     """
     from timm.models import clean_state_dict
 
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(file))
-        with warnings.catch_warnings(action="ignore"):  # torch warns of old pickle protocols, and then reads them or says why not
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or broken file can raise anything
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            message = f"{file} is a pickle that could run code, so it is refused; convert it to safetensors where you trust it"
-            raise ModelUnavailable(message) from error
-        raise ModelUnavailable(f"{file} cannot be read as weights ({first_line(error)}); name a safetensors or torch file") from error
+    loaded = weights_file.read(file)
+    if file.suffix == ".safetensors":
+        found: StateDict = loaded
+        return found
     if isinstance(loaded, dict):
         for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
             if isinstance(loaded.get(key), dict):
                 loaded = loaded[key]
                 break
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ModelUnavailable(f"{file} holds no dictionary of tensors; name a file of weights")
-    return dict(clean_state_dict(loaded))
+    return dict(clean_state_dict(weights_file.tensors(loaded, file)))
 
 
 def read_config(location: Location, architecture: str | None) -> dict[str, Any]:
@@ -106,12 +95,6 @@ def build(config: dict[str, Any], weights: StateDict, name: str) -> nn.Module:
     pretrained_cfg: Any = model.pretrained_cfg
     pretrained_cfg.pop("state_dict", None)  # the weights are in the model now
     return model.eval()
-
-
-def sha256(file: Path) -> str:
-    """The revision of a local file: ``sha256:`` and 64 hexadecimal digits."""
-    with file.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _build_on_meta(architecture: str, overlay: dict[str, Any], arguments: dict[str, Any], weights: StateDict) -> nn.Module | None:

@@ -16,12 +16,12 @@ from visiontk import catalog
 from visiontk.errors import ItemError, UsageError
 from visiontk.runtime import Runtime, Started
 
-from .classify_weights import sha256
 from .segment_auto import everything, extent, unknown
 from .segment_network import Features, Network
 from .segment_types import Auto, Everything, FrameMasks, Mask, ObjectMask, ObjectPrompt
 from .segment_video import LookAhead, Tracked, Tracker
 from .segment_weights import build, find_config, image_size, read_config, read_weights
+from .weights_file import sha256
 
 __all__ = ["Auto", "Everything", "FrameMasks", "Mask", "ObjectMask", "ObjectPrompt", "Segmenter", "load"]
 

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from visiontk.errors import ModelUnavailable
 from visiontk.hub import first_line
 
-StateDict = dict[str, torch.Tensor]
+from . import weights_file
+from .weights_file import StateDict
 
 # What `sam2.build_sam` overrides for its `apply_postprocessing=True`, but for the filling of holes: that needs a CUDA extension which
 # most installations lack, and there it does nothing but warn.
@@ -73,22 +74,9 @@ def read_weights(file: Path) -> StateDict:
     Raises:
         ModelUnavailable: not a file of weights, or one that would run code.
     """
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            loaded = load_file(file)
-        else:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or broken file can raise anything
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            message = f"{file} is a pickle that could run code, so it is refused; convert it to safetensors where you trust it"
-            raise ModelUnavailable(message) from error
-        raise ModelUnavailable(f"{file} cannot be read as weights ({first_line(error)}); name a safetensors or torch file") from error
-    tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(tensors, dict) or not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise ModelUnavailable(f"{file} holds no dictionary of tensors; name a file of weights")
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    loaded = weights_file.read(file)
+    found = weights_file.tensors(loaded.get("model", loaded) if isinstance(loaded, dict) else None, file)
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
 def build(config: dict[str, Any], weights: StateDict, name: str) -> nn.Module:

@@ -123,8 +123,7 @@ class Job:
         figures = output.measure_model(root, self._measured(), replace(self.runtime, compile=False), self.workers)
         lines = {name: found.line() for name, found in figures.items()}
         _, height, width = self.config["input_size"]
-        base = f"`{plan.model}` {'trained on' if plan.same_classes else 'with a new head'}"
-        base = f"`{plan.from_scratch}` trained from scratch" if plan.from_scratch else base
+        base = _base(plan)
         facts |= {"base": base, "parameters": sum(p.numel() for p in self.network.parameters()), "size": f"{height} x {width}"}
         facts |= {"weights_dtype": "fp16" if plan.half else "fp32", "dtype": self.started.dtype_name, "figures": lines}
         facts |= {"command": self._command(), "seed": plan.seed, "data": self.source.describe()}
@@ -137,6 +136,13 @@ class Job:
     def _command(self) -> str:
         dtype = "" if self.runtime.dtype == "auto" else f" --dtype {self.runtime.dtype}"
         return self.plan.command(str(self.folder.root)) + dtype
+
+
+def _base(plan: Plan) -> str:
+    """What was trained, for the card."""
+    if plan.from_scratch:
+        return f"`{plan.from_scratch}` trained from scratch"
+    return f"`{plan.model}` {'trained on' if plan.same_classes else 'with a new head'}"
 
 
 def _method(plan: Plan, planned: Schedule) -> str:

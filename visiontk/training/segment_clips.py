@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from visiontk.adapters.segment_network import MEAN, STD
 from visiontk.tiny import world
 
 from .tiny_data import STRONG
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # sam2/utils/transforms.py
 LEAST_PIXELS = 1 / 500  # of the first frame: less of a thing is nothing to click on
 _COLOURED = world.Augment(**STRONG)
 
