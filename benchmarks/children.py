@@ -32,6 +32,11 @@ class Usage:
     wall_s: float
 
 
+def _environment() -> dict[str, str]:
+    """No hub; and byte code is kept, as it is for who runs a program twice, whatever the shell of this run says."""
+    return {**{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, "HF_HUB_OFFLINE": "1"}
+
+
 def run(arguments: list[str], stdin: Path | None = None) -> Usage:
     """Run a program to its end, its output to the null device.
 
@@ -44,7 +49,7 @@ def run(arguments: list[str], stdin: Path | None = None) -> Usage:
             stdin=file,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env=_environment(),
             check=True,
         )
     *said, last = starter.stderr.decode(errors="replace").splitlines()

@@ -14,7 +14,6 @@ from visiontk.errors import OutputError, VisiontkError
 
 from . import console, interrupts
 from .subcommands import Subcommands
-from .writers import ReaderGone
 
 INTERRUPTED, SIGPIPE_DEATH, BUG = 130, 141, 1
 
@@ -49,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (ReaderGone, BrokenPipeError):
+    except (interrupts.ReaderGone, BrokenPipeError):
         _drop_output()  # and return as a program that SIGPIPE ends
         return SIGPIPE_DEATH
     except VisiontkError as error:

@@ -41,6 +41,19 @@ class Frames:
     def has(self, frame: str, only: int | None) -> bool:
         return frame in self.files
 
+    @property
+    def counts_from_0(self) -> bool:
+        """Whether there is an object 0; in a map that is the background."""
+        return False
+
+    def are_images(self) -> bool:
+        """Whether these are pictures for themselves: not numbered alike as the frames of a video are, or not of one size."""
+        from visiontk.media.clips import are_frames
+        from visiontk.media.images import size_of
+
+        paths = list(self.files.values())
+        return not are_frames([path.name for path in paths]) or any(size_of(str(path)) != size_of(str(paths[0])) for path in paths)
+
     def where(self, frame: str) -> str:
         return str(self.files.get(frame, f"{self.name} frame {frame}"))
 
@@ -61,8 +74,6 @@ class Frames:
         """Masks of all objects, or of ``only`` one. Raises UsageError."""
         from visiontk.metrics.regions import split
 
-        if only == 0:
-            raise UsageError(f"{self.where(frame)} cannot hold object 0 of the truth, which is its background; give a folder per object")
         found = self.map(frame)
         return Picture(found.shape, split(found) if only is None else {only: found == only})
 
@@ -76,6 +87,11 @@ class Folders:
 
     def names(self, only: int) -> list[str]:
         return self.objects[only].names()
+
+    @property
+    def counts_from_0(self) -> bool:
+        """Whether there is an object 0."""
+        return 0 in self.objects
 
     def has(self, frame: str, only: int | None) -> bool:
         return any(frame in frames.files for number, frames in self.objects.items() if only in (None, number))
@@ -97,6 +113,11 @@ class Lines:
     name: str
     source: str
     frames: dict[str | int, list[Record] | str] = field(default_factory=dict)  # objects, or why there are none
+
+    @property
+    def counts_from_0(self) -> bool:
+        """Whether there is an object 0. Lines of `visiontk segment` have none."""
+        return any(one["id"] == 0 for objects in self.frames.values() if not isinstance(objects, str) for one in objects)
 
     def has(self, frame: str, only: int | None) -> bool:
         return self._key(frame) in self.frames

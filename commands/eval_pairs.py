@@ -24,6 +24,7 @@ class Pair:
         only: the object, where the truth has a folder for each; None for all of them.
         annotated: all frames of the truth, in order.
         binary: the truth is a mask of 0 and 255, so everything above 0 is object 1, in the prediction as well.
+        shift: what the prediction's number of an object is more than the truth's.
     """
 
     truth: Truth
@@ -31,6 +32,7 @@ class Pair:
     only: int | None
     annotated: list[str]
     binary: bool
+    shift: int = 0
 
     @property
     def video(self) -> str:
@@ -43,15 +45,17 @@ class Pair:
 
     def masks(self, frame: str) -> tuple[Masks, Masks]:
         """Predicted and true masks of a frame, of one size. Raises UsageError."""
-        predicted, truth = self.predicted.masks(frame, None if self.binary else self.only), self.truth.masks(frame, self.only)
+        predicted, truth = self.predicted.masks(frame, None if self.binary else self._own), self.truth.masks(frame, self.only)
         if predicted.shape and truth.shape and predicted.shape != truth.shape:
             sizes = [f"{shape[1]}x{shape[0]}" for shape in (predicted.shape, truth.shape)]
             raise UsageError(f"{self.predicted.where(frame)} is {sizes[0]} pixels and the truth is {sizes[1]}; give masks of one size")
-        return (_merge(predicted), _merge(truth)) if self.binary else (predicted.masks, truth.masks)
+        if self.binary:
+            return _merge(predicted), _merge(truth)
+        return {number - self.shift: mask for number, mask in predicted.masks.items()}, truth.masks
 
     def check(self, frames: list[str]) -> None:
         """Raise UsageError unless the prediction has all these frames."""
-        missing = [frame for frame in frames if not self.predicted.has(frame, self.only)]
+        missing = [frame for frame in frames if not self.predicted.has(frame, self._own)]
         if not missing:
             return
         if len(missing) == len(frames):
@@ -59,28 +63,44 @@ class Pair:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UsageError(f"PRED lacks frame {missing[0]}{more} of {self.name}, which GT has; predict every annotated frame")
 
+    @property
+    def _own(self) -> int | None:
+        """The object as the prediction numbers it."""
+        return None if self.only is None else self.only + self.shift
+
 
 def pair(truth: Mapping[str, Truth], predicted: Mapping[str, Video], warn: Callable[[str], None]) -> list[Pair]:
     """Pairs by the videos' names; a video alone on both sides needs none, and neither does a picture. In the order of the names.
+
+    SA-V numbers objects from 0, and `visiontk segment` from 1. Where the truth has an object 0 and the prediction has none, object N of the
+    truth is N + 1 of the prediction.
 
     Raises:
         UsageError: PRED lacks a video of GT.
     """
     if len(truth) == len(predicted) == 1:
         (true,), (guess,) = truth.values(), predicted.values()
-        return _pairs(true, _renamed(true, guess))
+        return _noted(_pairs(true, _renamed(true, guess)), warn)
     missing, extra = sorted(truth.keys() - predicted.keys()), sorted(predicted.keys() - truth.keys())
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UsageError(f"PRED has no {missing[0]}{more}, which GT has; predict every video, or name a part of GT")
     if extra:
         warn(f"left out {len(extra)} of PRED that GT lacks: {', '.join(extra[:3])}{' ...' if len(extra) > 3 else ''}")
-    return [found for name in sorted(truth) for found in _pairs(truth[name], predicted[name])]
+    return _noted([found for name in sorted(truth) for found in _pairs(truth[name], predicted[name])], warn)
+
+
+def _noted(pairs: list[Pair], warn: Callable[[str], None]) -> list[Pair]:
+    """The same; a warning says where objects are numbered differently."""
+    if any(one.shift for one in pairs):
+        warn("GT numbers its objects from 0 and PRED from 1, so object 0 of GT is compared with 1 of PRED, and so on")
+    return pairs
 
 
 def _pairs(truth: Truth, predicted: Video) -> list[Pair]:
     if isinstance(truth, Folders):
-        return [Pair(truth, predicted, only, truth.names(only), False) for only in truth.objects]
+        shift = int(truth.counts_from_0 and not predicted.counts_from_0)
+        return [Pair(truth, predicted, only, truth.names(only), False, shift) for only in truth.objects]
     return [Pair(truth, _counted(predicted, truth.names()), None, truth.names(), _is_binary(truth))]
 
 

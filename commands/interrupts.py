@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that leaves whole lines behind."""
+"""How a run is ended from outside: by Ctrl-C, at a moment that leaves whole lines behind, or because nobody reads on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from types import FrameType
 
 _held = False
 _pending = False
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has closed it: the run ends quietly."""
 
 
 def install() -> None:

@@ -15,7 +15,7 @@ from visiontk import settings, stream
 from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
 
-from . import classify_view, options, running, segment_outputs, segment_prompts, segment_view, writers
+from . import classify_view, options, running, segment_clip_files, segment_outputs, segment_prompts, segment_view, writers
 from .console import Report, say
 from .segment_inputs import Run
 from .segment_outputs import Artefacts, Kind
@@ -37,18 +37,24 @@ def segment(
         list[str] | None, typer.Option("--prompt", "-p", metavar="PROMPT", help="What to cut out, as below; repeatable. Default: point.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", metavar="FILE.json", help="Prompts as a JSON list, as records may hold them.")
+        Path | None, typer.Option("--prompts", metavar="FILE.json", help="More prompts, as a JSON list in a file; see below.")
     ] = None,
     model: options.SegmentModel = None,
     direction: Annotated[
-        Direction, typer.Option("--direction", help="Which way from the prompted frame. All but forward wait for it, on disk.")
+        Direction,
+        typer.Option(
+            "--direction",
+            help="Where objects are followed from the prompted frame: on to the end, back to the start, or both. "
+            "For backward and both, the frames up to it wait in a temporary file.",
+        ),
     ] = Direction.forward,
     start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to track, from 0.")] = 0,
     end: Annotated[int | None, typer.Option("--end", metavar="N", min=0, help="Last frame to track.")] = None,
     sequence: Annotated[
         bool | None,
         typer.Option(
-            "--sequence/--no-sequence", help="Pictures are the frames of a video. Default: those of a folder that are numbered alike."
+            "--sequence/--no-sequence",
+            help="Pictures are the frames of a video. Default: those of a folder that are numbered alike and of one size.",
         ),
     ] = None,
     auto_every: Annotated[
@@ -97,10 +103,12 @@ def segment(
       box:X0,Y0,X1,Y1          left, top, right and bottom edge
       mask:FILE.png            a mask of the picture's size; the numbers of an indexed one are ids
       auto                     everything; in a video, everything on its first frame
-    Without @FRAME a prompt is on the first frame that is tracked. Prompts with the same #ID are of one object, those without are new ones.
+    Without @FRAME a prompt is on the first frame that is tracked, with --direction backward on the last one (--end). Prompts with the
+    same #ID are of one object, those without are new ones. The first prompt of an object must show where it is.
 
     \b
-    JSON, in a file or in a record's "prompts", which come before --prompt:
+    The same as JSON, in a file for --prompts, or in a line of the pipe as its "prompts". A line that has prompts is segmented by them, and
+    --prompt and --prompts are for the other lines. Its boxes may reach over the edge of the picture, as those of detectors do.
       [{"object": 1, "frame": 0, "points": [[X, Y], ...], "labels": [1, 0], "box": [X0, Y0, X1, Y1], "mask": "FILE.png" or RLE}]
 
     \b
@@ -113,7 +121,8 @@ def segment(
       npz       masks (N, height, width), ids, scores, and frames of a video
       coco      one JSON for the run, with RLE; the category is the id
 
-    A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) is one video; its overlay has 24 frames a second.
+    A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) and of one size is one video; its overlay has 24 frames a second.
+    --overwrite replaces a folder of frames as a whole: frames that an earlier run made there and this one does not are removed.
     --resume tracks a video that FILE holds in part again from its start, writes the lines that are missing and makes its files again.
     Ctrl-C leaves an overlay that plays to where it was stopped.
 
@@ -136,8 +145,16 @@ def segment(
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, compile, None, seed, threads)
     names, pipe = running.inputs_or_pipe(inputs)
+
+    from visiontk.media.video import VIDEO_SUFFIXES
+
     key = stage or "segment"
     held = running.held_lines(resume, key)
+    segment_prompts.same(held, asked, resume)
+    if pipe is None:  # whose records may have prompts of their own
+        span.check_turn(asked.own)
+    if any(Path(name).suffix.lower() in VIDEO_SUFFIXES for name in names):
+        segment_clip_files.check_name(out, kinds)
     naming = Naming(out, overwrite, aside=save is None and out is None)
     if held.counts:
         naming.go_on(held.files)
@@ -155,7 +172,8 @@ def segment(
 
     from visiontk import sources
 
-    items = sources.from_arguments_whole(names, pipe, sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence))
+    reading = sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence, notice=None if quiet else say)
+    items = sources.from_arguments_whole(names, pipe, reading)
     rows, view = partial(segment_view.rows, key), partial(segment_view.view, key)
     form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console)
     if out == "-" and not resume:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from visiontk.artefacts import write, writing
-from visiontk.errors import OutputError
+from visiontk.artefacts import is_folder, write, writing
+from visiontk.errors import OutputError, UsageError
 from visiontk.records import Record
 
 from . import interrupts, writers
 from .segment_outputs import PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen
+from .segment_stale import Earlier
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,17 +31,34 @@ BARE = (Kind.masks, Kind.binary)
 CLIP_SUFFIXES = {Kind.overlay: ".mp4", Kind.npz: ".npz"}  # of what is one file; others are folders
 
 
+def check_name(out: str | None, kinds: Sequence[Kind]) -> None:
+    """Raise UsageError where ``-o`` names a file of another type than all that is saved of a video."""
+    if out is None or out == "-" or not kinds or ("{" not in out and is_folder(out)):
+        return
+    suffixes = [CLIP_SUFFIXES.get(kind, ".json") for kind in kinds if kind in CLIP_SUFFIXES or kind is Kind.coco]
+    given = Path(out).suffix.lower()
+    if given and given not in suffixes:
+        cure = f"name a file that ends in {' or '.join(suffixes)}, or a folder" if suffixes else "name a folder, with a / at its end"
+        raise UsageError(f"-o {out}: what is saved of a video ({', '.join(kinds)}) is no {given} file; {cure}")
+
+
 class ClipFiles:
     """The files of one video; a context manager. Left by an exception, it makes them whole with what there is until then.
 
-    ``first`` and ``last`` are the frames that come; no last one is the end of the video.
+    ``first`` and ``last`` are the frames that come; no last one is the end of the video. ``held`` frames were answered by a stopped
+    run: the files that it left stay until there is more than they hold. Frames in folders that an earlier run left and this one does
+    not make are removed at the end.
 
     Raises:
         ItemError: ``exists``, one of them is there and may not be replaced.
+        UsageError: ``-o`` names a file of another type.
     """
 
-    def __init__(self, artefacts: Artefacts, record: Record, index: int, clip: Clip, first: int, last: int | None) -> None:
-        self._artefacts, self._clip, self._first, self._last = artefacts, clip, first, last
+    def __init__(self, artefacts: Artefacts, record: Record, index: int, clip: Clip, first: int, last: int | None, held: int = 0) -> None:
+        check_name(artefacts.naming.out, artefacts.kinds)
+        self._artefacts, self._clip, self._first, self._last, self._held = artefacts, clip, first, last, held
+        self._count, self._stopped = 0, False
+        self._earlier: list[Earlier] = []
         self._stack = ExitStack()
         self._writer: VideoWriter | None = None
         self._arrays: MaskArrays | None = None
@@ -62,13 +79,19 @@ class ClipFiles:
                 self._paths[kind] = bare = bare or naming.path(about, index, "", "")
             elif kind is not Kind.coco:
                 self._paths[kind] = naming.path(about, index, kind.shown, CLIP_SUFFIXES.get(kind, ""))
+            if kind in SUFFIXES and kind not in CLIP_SUFFIXES:
+                self._earlier.append(Earlier(BARE if kind in BARE else [kind], self._paths[kind], self._stems))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopped = kind is not None
         with interrupts.held():
             self._stack.__exit__(kind, error, trace)
+            if not self._stopped:
+                for earlier in self._earlier:
+                    earlier.remove()
         if self._writer and self._writer.warning:
             self._artefacts.warn(self._writer.warning)
         if self._writer and self._artefacts.sheet:
@@ -87,12 +110,15 @@ class ClipFiles:
             elif kind is not Kind.coco:
                 paths = [self._write(kind, frame.index, number, save) for number, save in seen.contents(kind, drawn)]
                 files[kind.value] = paths if kind in PER_OBJECT else paths[0]
+        self._count += 1
         return files | self._artefacts.add_to_coco(record, seen)
 
     def _write(self, kind: Kind, index: int, number: int, save: object) -> str:
         name = (self._stems[index] if self._stems else f"{index:05d}") + SUFFIXES[kind]
         folder = self._paths[kind] / f"{number:03d}" if number else self._paths[kind]
         write(folder / name, save)  # type: ignore[arg-type]
+        for earlier in self._earlier:
+            earlier.written(folder / name)
         return str(folder / name)
 
     def _film(self, frame: VideoFrame, drawn: Image) -> str:
@@ -106,7 +132,7 @@ class ClipFiles:
         from visiontk.media.video_writer import VideoWriter
 
         path = self._paths.get(Kind.overlay)
-        file = self._stack.enter_context(writing(path, keep=True) if path else _to_output())
+        file = self._stack.enter_context(_kept(writing(path) if path else _to_output(), lambda: self._plays() and self._may_replace(path)))
         end = None if self._last is None else frame.time + (self._last - self._first + 1) / frame.rate
         return self._stack.enter_context(
             VideoWriter(
@@ -127,25 +153,52 @@ class ClipFiles:
         path = self._paths[Kind.npz]
         if self._arrays is None:
             self._arrays = MaskArrays(self._stack.enter_context(Spool()), seen.image.height, seen.image.width)
-            self._stack.callback(write, path, self._arrays.write)
+            self._stack.callback(self._save_arrays, self._arrays)
         for one in seen.objects:
             self._arrays.add(one.object_id, one.mask, one.score, frame.index)
         return str(path)
+
+    def _save_arrays(self, arrays: MaskArrays) -> None:
+        if self._may_replace(self._paths[Kind.npz]):
+            write(self._paths[Kind.npz], arrays.write)
+
+    def _plays(self) -> bool:
+        """A second Ctrl-C may leave a film without its end, which no player takes."""
+        return self._writer is not None and self._writer.finished
+
+    def _may_replace(self, path: Path | None) -> bool:
+        """Whether what there is may take the place of what a stopped run left. That has a frame more than lines at most."""
+        return not self._stopped or self._count > self._held or path is None or not path.exists()
+
+
+@contextmanager
+def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool]) -> Iterator[BinaryIO]:
+    """A file that is kept, if it is ``wanted`` then, also when something else than the writing ends the block, such as Ctrl-C."""
+    stopped: BaseException | None = None
+    with opened as file:
+        try:
+            yield file
+        except BaseException as error:
+            if isinstance(error, OSError | OutputError) or not wanted():
+                raise
+            stopped = error
+    if stopped is not None:
+        raise stopped
 
 
 @contextmanager
 def _to_output() -> Iterator[BinaryIO]:
     """A file that goes to standard output when it is whole: an MP4 is written back and forth, which a pipe cannot."""
-    stopped: BaseException | None = None
-    with tempfile.TemporaryFile() as file:
-        try:
-            yield cast(BinaryIO, file)
-        except BaseException as error:
-            if isinstance(error, OSError | OutputError):
-                raise
-            stopped = error
-        file.seek(0)
-        for piece in iter(partial(file.read, 1 << 20), b""):
-            writers.write_bytes(piece)
-    if stopped is not None:
-        raise stopped
+    from visiontk.media.spool import no_room, temporary_file
+
+    try:
+        with temporary_file() as file:
+            try:
+                yield cast(BinaryIO, file)
+            except OutputError as error:
+                raise (no_room(error.__cause__) if isinstance(error.__cause__, OSError) else error) from error
+            file.seek(0)
+            for piece in iter(partial(file.read, 1 << 20), b""):
+                writers.write_bytes(piece)
+    except OSError as error:  # what could not be written is tried again when the file is closed
+        raise no_room(error) from error

@@ -101,11 +101,12 @@ class Run:
         come = False
         try:
             deque(running.own_key((Item(line, item.load) for line in clip.lines or ()), self.key), maxlen=0)
-            found, texts = self.prompts.of(item.record)
-            if self._is_held(item, clip, found):
+            found, texts = self.prompts.of_clip(item.record)
+            held = self._held_lines(item, clip)
+            if self._is_held(clip, found, held):
                 return
             with closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames:  # type: ignore[type-var]
-                for tracked, seen, record, files in self._tracked(item, clip, found, frames):
+                for tracked, seen, record, files in self._tracked(item, clip, found, frames, len(held)):
                     at, come = tracked.frame.index + 1, True
                     if not self.held.take(record):
                         about = {"frame": tracked.frame.index} if clip.lines else {}
@@ -116,7 +117,7 @@ class Run:
                 yield stream.Outcome(Item(record, item.load), error=error)
 
     def _tracked(
-        self, item: Item[Any], clip: Clip, found: Sequence[Prompt], frames: Iterator[VideoFrame]
+        self, item: Item[Any], clip: Clip, found: Sequence[Prompt], frames: Iterator[VideoFrame], held: int
     ) -> Iterator[tuple[Tracked, Seen, Record, Record]]:
         """Each frame with what was found, its record so far, and its files. Raises ItemError."""
         span = self.prompts.span
@@ -128,7 +129,7 @@ class Run:
         frames = itertools.chain((first,), frames)
         del first  # or it would be kept for as long as the video takes
         last = job.turn if span.direction == "backward" and not job.nothing else span.end
-        with ClipFiles(self.artefacts, item.record, self.count, clip, span.start, last) as files:
+        with ClipFiles(self.artefacts, item.record, self.count, clip, span.start, last, held) as files:
             for tracked in track(self.segmenter, frames, job):
                 index, image = tracked.frame.index, tracked.frame.image
                 here = [prompt for prompt in wanted if prompt.frame == index]
@@ -136,14 +137,19 @@ class Run:
                 record = {**item.record, **clip.line(index, tracked.frame.time)}
                 yield tracked, seen, record, files.add(record, tracked.frame, seen)
 
-    def _is_held(self, item: Item[Any], clip: Clip, found: Sequence[Prompt]) -> bool:
-        """Whether a stopped run has answered all of a video. One that it has in part is tracked again, and its files are made again."""
-        span, lines = self.prompts.span, list[Record]()
-        while clip.lines is None or span.start + len(lines) < len(clip.lines):
-            line = {**item.record, **clip.line(span.start + len(lines))}
+    def _held_lines(self, item: Item[Any], clip: Clip) -> list[Record]:
+        """What tells the lines of a video that a stopped run has answered, from its first frame on."""
+        start, lines = self.prompts.span.start, list[Record]()
+        while clip.lines is None or start + len(lines) < len(clip.lines):
+            line = {**item.record, **clip.line(start + len(lines))}
             if not self.held.has(line):
                 break
             lines.append(line)
+        return lines
+
+    def _is_held(self, clip: Clip, found: Sequence[Prompt], lines: list[Record]) -> bool:
+        """Whether these are all lines of a video. One that is held in part is tracked again, and its files are made again."""
+        span = self.prompts.span
         if not lines:
             return False
         last = max(prompt.frame for prompt in found) if span.direction == "backward" and found else span.end

@@ -95,7 +95,7 @@ class Seen:
             yield 0, partial(mask_files.write_yolo, masks=pairs)
         elif kind is Kind.cutout:
             visible = ((number, masks.cutout(self.image, mask)) for number, mask in pairs if mask.any())
-            yield from ((number, partial(picture.save, format="PNG")) for number, picture in visible)
+            yield from ((number, partial(masks.write_png, image=picture)) for number, picture in visible)
         elif kind is Kind.npz:
             yield 0, self._write_arrays
 

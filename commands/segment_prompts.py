@@ -14,6 +14,7 @@ from visiontk import prompts as grammar
 from visiontk.errors import ItemError, UsageError
 from visiontk.prompts import Prompt
 from visiontk.records import Record
+from visiontk.resume import Held
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +51,26 @@ class Span:
                 last = "the last" if self.end is None else self.end
                 tracked = f"frames {self.start} to {last} are tracked; see --start and --end"
                 raise UsageError(f'the prompt "{prompt.text}" is on frame {prompt.frame}, and {tracked}')
+        for prompt in self._starts(found):
+            if prompt.points and not prompt.box and not any(point.positive for point in prompt.points):
+                what = f"says where object {prompt.object_id} is not, and nothing says where it is"
+                raise UsageError(f'the prompt "{prompt.text}" {what}; add a point on it, as in point:X,Y-X,Y')
         seeds = [prompt.frame for prompt in found if prompt.auto]
         others = {prompt.frame for prompt in found}
         if seeds and (seeds[-1] > min(others) if self.direction == "forward" else len(others) > 1):
             raise UsageError("auto starts the tracking; give no prompts on earlier frames, and with --direction none on other frames")
+
+    def check_turn(self, found: Sequence[Prompt]) -> None:
+        """Raise UsageError where tracking backward begins on the first frame already, so that there is nothing to go back to."""
+        if self.direction == "backward" and self.end is None and all(prompt.frame == self.start for prompt in found):
+            first = "the first frame" if self.start == 0 else f"frame {self.start}, where --start is"
+            raise UsageError(f"--direction backward goes back from the prompted frame, and that is {first}; name one with @FRAME or --end")
+
+    def _starts(self, found: Sequence[Prompt]) -> list[Prompt]:
+        """Of each object the prompt that is met first."""
+        backward = self.direction == "backward"
+        ordered = sorted((prompt for prompt in found if not prompt.auto), key=lambda prompt: prompt.frame, reverse=not backward)
+        return list({prompt.object_id: prompt for prompt in ordered}.values())
 
 
 @dataclass(frozen=True)
@@ -73,11 +90,18 @@ class Prompts:
         if "prompts" not in record:
             return self.own, self.texts
         try:
-            found = _join(_from_json(record["prompts"], "the record's prompts", self.span.first))
+            found = _join(_from_json(record["prompts"], "the record's prompts", self.span.first, loose=True))
             self.span.check(found)
         except UsageError as error:
             raise ItemError("bad_prompt", str(error)) from error
         return found, None
+
+    def of_clip(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
+        """As `of`, for a video. Raises UsageError as `Span.check_turn` does."""
+        found, texts = self.of(record)
+        if texts is not None:
+            self.span.check_turn(found)
+        return found, texts
 
     def of_picture(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
         """As `of`, for a single picture, which has one frame."""
@@ -107,6 +131,13 @@ def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
         raise UsageError(error.message) from error
     span.check(joined)
     return Prompts(joined, [*said, *([str(file)] if file else [])], span)
+
+
+def same(held: Held, asked: Prompts, file: Path | None) -> None:
+    """Raise UsageError where ``--resume`` would put the answers to other prompts into one file."""
+    if held.prompts is not None and held.prompts != asked.texts:
+        before, now = (", ".join(texts) for texts in (held.prompts, asked.texts))
+        raise UsageError(f"{file} was written with other prompts ({before}) than this run has ({now}); give the same, or name a new file")
 
 
 def resolve(found: Sequence[Prompt], width: int, height: int) -> list[ObjectPrompt]:
@@ -206,8 +237,8 @@ def _on_frame(prompt: Prompt, first: int, *, said: bool) -> Prompt:
     return prompt if said else replace(prompt, frame=first)
 
 
-def _from_json(value: object, where: str, first: int) -> list[Prompt]:
-    found = grammar.read_json(value, where)
+def _from_json(value: object, where: str, first: int, *, loose: bool = False) -> list[Prompt]:
+    found = grammar.read_json(value, where, loose=loose)
     assert isinstance(value, list)
     return [_on_frame(prompt, first, said="frame" in entry) for prompt, entry in zip(found, value, strict=True)]
 

@@ -29,10 +29,6 @@ class Writer(Protocol):
     def write(self, record: Record) -> None: ...
 
 
-class ReaderGone(Exception):
-    """Whoever read our output has closed it: the run ends quietly."""
-
-
 def check(requested: str | None, resume: Path | None) -> None:
     """Raise UsageError for a format that is none, before any work."""
     if requested is not None and requested not in FORMATS:
@@ -114,7 +110,7 @@ class Tables:
         try:
             self._console().print(self._view(record))
         except (BrokenPipeError, SystemExit) as error:  # Rich turns the one into the other
-            raise ReaderGone from error
+            raise interrupts.ReaderGone from error
         except OSError as error:
             raise _unwritable("the output", error) from error
 
@@ -133,7 +129,7 @@ class _Out:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
             except BrokenPipeError as error:
-                raise ReaderGone from error
+                raise interrupts.ReaderGone from error
             except OSError as error:
                 if self._regular and len(rest) < len(line):
                     os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (len(line) - len(rest)))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -48,6 +51,17 @@ class Result:
         assert sum(line.startswith("visiontk: error: ") for line in lines) == 1, self.stderr
         assert all(line.startswith("visiontk: ") for line in lines), self.stderr
         return lines[-1].removeprefix("visiontk: error: ")
+
+
+class Valid(Protocol):
+    def __call__(self, result: Result, code: int = 0) -> list[Record]: ...
+
+
+class OnTerminal(Protocol):
+    def __call__(self, *arguments: str, **environment: str) -> str: ...
+
+
+DiskOf = Callable[[int], AbstractContextManager[None]]
 
 
 class Run(Protocol):
@@ -95,7 +109,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in, no settings of the person who runs the tests, and colours off."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
-    for name in ("VISIONTK_MODEL_CLASSIFY", "VISIONTK_MODEL_SEGMENT", "VISIONTK_DEVICE", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
+    models = [f"VISIONTK_MODEL_{task}" for task in ("CLASSIFY", "SEGMENT", "GENERATE", "LVM")]
+    for name in (*models, "VISIONTK_DEVICE", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -117,6 +132,68 @@ def run(main: Callable[[list[str]], int], tmp_path_factory: pytest.TempPathFacto
         with _redirected(stdin, out, err), _one_thread():
             code = main([os.fspath(argument) for argument in arguments])
         return Result(code, b"" if stdout else out.read_bytes(), err.read_text("utf-8", "surrogateescape"))
+
+    return call
+
+
+@pytest.fixture
+def on_terminal() -> OnTerminal:
+    """All that one run draws on a terminal of 100 columns, stdout and stderr together."""
+
+    def call(*arguments: str, **environment: str) -> str:
+        master, terminal = pty.openpty()
+        program = str(Path(sys.executable).with_name("visiontk"))
+        variables = {**os.environ, "COLUMNS": "100", **environment}
+        process = subprocess.Popen([program, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=variables)
+        os.close(terminal)
+        drawn = b""
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # how Linux says that nobody holds the terminal any more
+                break
+            if not part:
+                break
+            drawn += part
+        os.close(master)
+        assert process.wait() in (0, 3), drawn
+        return drawn.decode()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def disk_of() -> DiskOf:
+    """``with disk_of(N)``: no file may grow beyond N bytes, what a full disk looks like in the middle of a write."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+@pytest.fixture(scope="session")
+def schema() -> Record:
+    """The JSON Schema of the records."""
+    return dict(json.loads((Path(__file__).parents[1] / "visiontk" / "record.schema.json").read_text("utf-8")))
+
+
+@pytest.fixture(scope="session")
+def valid(schema: Record) -> Valid:
+    """The records of a run that ended with the code, each valid against the schema."""
+    import jsonschema
+
+    def call(result: Result, code: int = 0) -> list[Record]:
+        assert result.code == code, result.stderr
+        for record in result.records:
+            jsonschema.validate(record, schema)
+        return result.records
 
     return call
 

@@ -7,15 +7,12 @@ import json
 import os
 import pickle
 import random
-import resource
 import shutil
 import struct
 import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +21,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.conftest import Record, Run, TinyModel
+    from tests.conftest import DiskOf, Record, Run, TinyModel
 
 FULL = Path("/dev/full")
 
@@ -165,18 +162,7 @@ def test_a_folder_with_bad_files_in_it(classify: Run, photos: Path) -> None:
 # Outputs that cannot be written
 
 
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: what a full disk looks like, in the middle of a write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_under_the_lines(classify: Run) -> None:
+def test_a_full_disk_under_the_lines(classify: Run, disk_of: DiskOf) -> None:
     names = [solid(f"{number}.png", (number * 20, 0, 0)) for number in range(8)]
     for arguments, where in ((["--resume", "/dev/full"], None), ([], FULL), (["--format", "csv"], FULL), (["--format", "table"], FULL)):
         result = classify(*names, *arguments, stdout=where)
@@ -207,7 +193,7 @@ def test_artefacts_in_a_place_that_cannot_be_written(classify: Run, place: str) 
     assert Path("file").read_text() == "not a folder"
 
 
-def test_a_full_disk_under_the_artefacts(classify: Run, photos: Path) -> None:
+def test_a_full_disk_under_the_artefacts(classify: Run, photos: Path, disk_of: DiskOf) -> None:
     for arguments in (["--attention", "-o", "out"], ["--embed", "-o", "out/x.npz"], ["--embed", "-o", "out/x.safetensors"]):
         with disk_of(150):
             result = classify(photos / "camera.png", *arguments)

@@ -200,6 +200,28 @@ def test_miou_of_a_folder_of_images(evaluate: Evaluate) -> None:
         assert (mean["images"], mean["mIoU"]) == (2, 0.75)
 
 
+def test_images_are_told_from_the_frames_of_a_video(evaluate: Evaluate) -> None:
+    """By their names or their sizes; with --protocol nothing is guessed."""
+    one, two = np.array([[1, 0, 0]], np.uint8), np.array([[1], [0], [0]], np.uint8)
+    for folder, names, masks in (
+        ("unnumbered", ("cat.png", "dog.png", "owl.png"), (one, one, one)),
+        ("sizes", ("00000.png", "00001.png", "00002.png"), (one, one, two)),
+        ("alone", ("cat.png",), (one,)),
+        ("video", ("00000.png", "00001.png", "00002.png"), (one, one, one)),
+    ):
+        for name, mask in zip(names, masks, strict=True):
+            save(f"{folder}/{name}", mask)
+        wanted = "davis2017" if folder == "video" else "miou"
+        assert {line["protocol"] for line in evaluate(folder, folder).records} == {wanted}, folder
+    assert evaluate("unnumbered", "unnumbered", "--protocol", "sav").records[-1]["protocol"] == "sav"
+    Path("sets").mkdir()
+    for folder in ("unnumbered", "sizes"):
+        Path(folder).rename(f"sets/{folder}")
+    assert evaluate("sets", "sets").records[-1] == {"protocol": "miou", "images": 6, "objects": 6, "mIoU": 1}
+    Path("video").rename("sets/video")
+    assert evaluate("sets", "sets").records[-1]["protocol"] == "davis2017", "one video makes it a set of videos"
+
+
 @pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])
 def test_values_have_the_mean_in_the_row_without_an_object(evaluate: Evaluate, form: str, delimiter: str) -> None:
     save_scene("several")
@@ -223,16 +245,38 @@ def test_a_table_in_percent_for_people(evaluate: Evaluate) -> None:
     assert re.search(r"mean +76\.2 +69\.3 +85\.0 +27\.3 +83\.0 +85\.0 +23\.3", shown)
 
 
-def test_object_0_of_sav_is_measured_from_folders_and_lines_and_refused_from_maps(evaluate: Evaluate) -> None:
+def test_object_0_of_sav_is_measured_where_the_prediction_has_it(evaluate: Evaluate) -> None:
     masks = MASKS["nothing-predicted/gt"]
     save_video("gt/000", masks * 255)
     save_video("pred/000", masks * 255)
-    save_video("maps", masks)
     records = [{"path": "x.mp4", "frame": at, "segment": {"objects": [{"id": 0, "rle": rle(mask > 0)}]}} for at, mask in enumerate(masks)]
     Path("pred.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     for pred in ("pred", "pred.jsonl"):
-        assert [(line["object"], line["J&F"]) for line in evaluate(pred, "gt").records[:-1]] == [(0, 1)]
-    assert "cannot hold object 0 of the truth" in evaluate("maps", "gt").error
+        done = evaluate(pred, "gt")
+        assert [(line["object"], line["J&F"]) for line in done.records[:-1]] == [(0, 1)]
+        assert done.stderr == ""
+
+
+def test_objects_that_sav_counts_from_0_and_the_prediction_from_1(evaluate: Evaluate) -> None:
+    """The truth has 000, 001 and 002, and the prediction numbers the same objects 1, 2 and 3, as `visiontk segment` does."""
+    truth, predicted = MASKS["several/gt"], MASKS["several/pred"]
+    for number in (1, 2, 3):
+        save_video(f"gt/{number - 1:03d}", ((truth == number) * 255).astype(np.uint8))
+    save_objects("folders", predicted)
+    save_video("maps", predicted)
+    Path("pred.jsonl").write_text(lines("bear.mp4", predicted))
+    save_objects("named-alike", truth)
+    wanted = evaluate("folders", "named-alike").records
+    for pred in ("folders", "maps", "pred.jsonl"):
+        done = evaluate(pred, "gt")
+        *objects, mean = done.records
+        assert [line["object"] for line in objects] == [0, 1, 2], "as the truth calls them"
+        assert [line["J&F"] for line in objects] == [line["J&F"] for line in wanted[:-1]]
+        assert 0.3 < mean["J&F"] == wanted[-1]["J&F"] < 1
+        said = "visiontk: warning: GT numbers its objects from 0 and PRED from 1, so object 0 of GT is compared with 1 of PRED, and so on\n"
+        assert done.stderr == said
+        assert evaluate(pred, "gt", "-q").stderr == ""
+    assert evaluate("folders", "named-alike").stderr == ""
 
 
 def test_what_the_protocols_say_of_objects_that_the_truth_lacks(evaluate: Evaluate) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +12,12 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.conftest import ColourTracker, Record, Result, Run
+    from tests.conftest import ColourTracker, OnTerminal, Record, Result, Run
 
 RED, BLUE, GROUND = (220, 40, 40), (40, 60, 220), (20, 20, 20)
 WIDTH, HEIGHT = 80, 48
 FRAMES = 6
 POINTS = ["-p", "point:15,15", "-p", "point:55,30#4"]
-VISIONTK = str(Path(sys.executable).with_name("visiontk"))
 
 
 def truth(frame: int = 0) -> dict[int, Any]:
@@ -196,6 +193,21 @@ def test_the_metric_reads_both_layouts(run: Run, trackers: list[ColourTracker]) 
         assert {record["J&F"] for record in result.records} == {1.0}
 
 
+def test_the_metric_reads_a_truth_that_is_laid_out_and_numbered_as_sav_is(run: Run, trackers: list[ColourTracker]) -> None:
+    for frame in range(FRAMES):
+        for number, mask in enumerate(truth(frame).values()):
+            Path(f"truth/clip/{number:03d}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask * np.uint8(255)).save(f"truth/clip/{number:03d}/{frame:05d}.png")
+    prompts = [part for number in (0, 1) for part in ("-p", f"mask:truth/clip/{number:03d}/00000.png")]
+    made = run("segment", save_clip("clip.mp4"), *prompts, "--save", "masks", "-o", "maps")
+    assert run("segment", "clip.mp4", *prompts, "--save", "binary", "-o", "folders").code == made.code == 0
+    Path("lines.jsonl").write_bytes(made.stdout)
+    for predicted in ("maps", "folders", "lines.jsonl"):
+        records = run("eval", "segment", predicted, "truth/clip").records
+        found = [(record["protocol"], record.get("object"), record["J&F"]) for record in records]
+        assert found == [("sav", 0, 1), ("sav", 1, 1), ("sav", None, 1)]
+
+
 def test_an_overlay_keeps_times_and_sound(run: Run, trackers: list[ColourTracker]) -> None:
     save_clip("clip.mp4", times=[0, 1, 2, 6, 7, 12], sound=True)
     run("segment", "clip.mp4", *POINTS, "-o", "whole.mp4")
@@ -254,6 +266,80 @@ def test_what_exists_is_left_alone(run: Run, trackers: list[ColourTracker]) -> N
     assert refused.code == 2 and "coco.json exists" in refused.error
 
 
+FOLDERS = ["--save", "masks,binary,cutout,yolo", "-o", "out"]
+
+
+def test_a_folder_of_frames_is_replaced_as_a_whole(run: Run, trackers: list[ColourTracker]) -> None:
+    """Frames and objects of a longer run are gone after a shorter one, and nothing else is."""
+    save_clip("clip.mp4")
+    assert run("segment", "clip.mp4", *POINTS, *FOLDERS).code == 0
+    own = {"out/clip/00004.png": "mask", "out/clip/004/00005.png": "object", "out/clip-yolo/00003.txt": "label"}
+    assert all(Path(path).exists() for path in own)
+    strange = {
+        "out/clip/notes.png": b"a note",
+        "out/clip/00077.png": b"no picture at all",
+        "out/clip/00004 copy.png": Path("out/clip/00004.png").read_bytes(),
+        "out/clip/001/78.png": Path("out/clip/001/00004.png").read_bytes(),
+        "out/clip/old/00004.png": Path("out/clip/00004.png").read_bytes(),
+        "out/clip-yolo/00005.txt": b"0 0.5 0.5 0.6 0.5 0.6 0.6\n",
+        "out/clip-yolo/classes.txt": b"",
+    }
+    for path, data in strange.items():
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_bytes(data)
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save("out/clip/00079.png")  # as another program writes a mask
+    stopped = run("segment", "clip.mp4", "-p", "point:15,15", "-p", "point:15,15@5#2", "--end", "4", *FOLDERS, "--overwrite")
+    assert stopped.code == 2 and all(Path(path).exists() for path in own), "an error removes nothing"
+    assert run("segment", "clip.mp4", "-p", "point:15,15", "--end", "2", *FOLDERS, "--overwrite").code == 0
+    made = [f"{number:05d}" for number in range(3)]
+    wanted = [f"clip/{name}.png" for name in made] + [f"clip/001/{name}.png" for name in made]
+    wanted += [f"clip-cutout/001/{name}.png" for name in made] + [f"clip-yolo/{name}.txt" for name in made]
+    assert names("out") == sorted([*wanted, "clip/00079.png", *(path.removeprefix("out/") for path in strange)])
+    assert {path: Path(path).read_bytes() for path in strange} == strange
+    assert not Path("out/clip/004").exists() and not Path("out/clip-cutout/004").exists()
+
+
+def test_frames_in_files_of_an_earlier_run_are_known_by_their_beginning(run: Run, trackers: list[ColourTracker]) -> None:
+    Path("in/bear").mkdir(parents=True)
+    for number in range(4):
+        picture(number).save(f"in/bear/f{number}.png")
+    assert run("segment", "in", *POINTS, "--save", "masks", "-o", "out").code == 0
+    for other in ("g3", "00003"):
+        Path(f"out/bear/{other}.png").write_bytes(Path("out/bear/f3.png").read_bytes())
+    assert run("segment", "in", *POINTS, "--end", "1", "--save", "masks", "-o", "out", "--overwrite").code == 0
+    assert names("out") == ["bear/00003.png", "bear/f0.png", "bear/f1.png", "bear/g3.png"]
+
+
+def test_masks_say_what_made_them(run: Run, trackers: list[ColourTracker]) -> None:
+    run("segment", save_clip("clip.mp4", 1), *POINTS, *FOLDERS)
+    for path in Path("out").rglob("*.png"):
+        assert Image.open(path).info["Software"] == "visiontk"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "out", "cure"),
+    [
+        ("overlay", "x.png", "name a file that ends in .mp4, or a folder"),
+        ("overlay", "films/{stem}.png", "name a file that ends in .mp4, or a folder"),
+        ("overlay,npz", "x.gif", "name a file that ends in .mp4 or .npz, or a folder"),
+        ("masks", "x.png", "name a folder, with a / at its end"),
+    ],
+)
+def test_a_picture_s_name_for_a_video_is_refused(run: Run, trackers: list[ColourTracker], kinds: str, out: str, cure: str) -> None:
+    save_clip("clip.mp4")
+    refused = run("segment", "clip.mp4", *POINTS, "--save", kinds, "-o", out)
+    assert (refused.code, refused.stdout, trackers) == (2, b"", []), "before the model is loaded"
+    assert f"-o {out}: what is saved of a video" in refused.error and refused.error.endswith(cure)
+    Path("in").mkdir()
+    for number in range(2):
+        picture(number).save(f"in/{number}.png")
+    picture().save("a.gif", save_all=True, append_images=[picture(1)])
+    for late in ("in", "a.gif"):
+        refused = run("segment", late, *POINTS, "--save", kinds, "-o", out)
+        assert refused.code == 2 and refused.error.endswith(cure)
+    assert sorted(path.name for path in Path().iterdir() if not path.name.startswith(".")) == ["a.gif", "clip.mp4", "in"]
+
+
 def test_one_overlay_on_the_output(run: Run, trackers: list[ColourTracker]) -> None:
     picture().save("a.png")
     result = run("segment", "a.png", *POINTS, "-o", "-")
@@ -266,32 +352,10 @@ def test_one_overlay_on_the_output(run: Run, trackers: list[ColourTracker]) -> N
     assert two.code == 2 and "room for one" in two.error
 
 
-def on_terminal(*arguments: str) -> str:
-    """All that one run draws on a terminal of 100 columns."""
-    import pty
-
-    master, terminal = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
-    process = subprocess.Popen([VISIONTK, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
-    os.close(terminal)
-    drawn = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # how Linux says that nobody holds the terminal any more
-            break
-        if not part:
-            break
-        drawn += part
-    os.close(master)
-    assert process.wait() in (0, 3), drawn
-    return drawn.decode()
-
-
-def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path) -> None:
+def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path, on_terminal: OnTerminal) -> None:
     save_clip("clip.mp4", 30)
     arguments = ["segment", "clip.mp4", "-p", "point:15,15", "-m", str(tiny_sam2)]
-    drawn = on_terminal(*arguments)
+    drawn = on_terminal(*arguments, TERM="dumb")
     assert "frame 29" in drawn and "30 frames in" in drawn
     assert "an overlay is in visiontk-out/clip-overlay.mp4" in drawn
     assert "a contact sheet is in visiontk-out/contact-sheet.png" in drawn
@@ -299,5 +363,5 @@ def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path) -> None
     width, height = Image.open("visiontk-out/contact-sheet.png").size
     assert width > 3 * 320 and height > 2 * 192, "twelve of the frames"
     assert len(video("visiontk-out/clip-overlay.mp4")[0]) == 30
-    assert "contact-sheet-2.png" in on_terminal(*arguments), "asked for by nobody, so put aside and no error"
+    assert "contact-sheet-2.png" in on_terminal(*arguments, TERM="dumb"), "asked for by nobody, so put aside and no error"
     assert names("visiontk-out") == ["clip-overlay-2.mp4", "clip-overlay.mp4", "contact-sheet-2.png", "contact-sheet.png"]

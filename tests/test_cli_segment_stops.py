@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.conftest import ColourTracker, Record, Run
+    from tests.conftest import ColourTracker, DiskOf, Record, Run
 
 VISIONTK = str(Path(sys.executable).with_name("visiontk"))
 FRAMES = 30
@@ -156,6 +156,86 @@ def test_files_of_a_video_in_part_are_made_again_under_their_names(run: Run, tra
         assert all(made[name] == wanted[name] for name in wanted if keep != 6 or "-2" in name)
 
 
+def test_other_prompts_are_not_put_into_one_file(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(0).save("0.png")
+    picture(1).save("1.png")
+    assert run("segment", "0.png", "-p", RED, "--resume", "out.jsonl").code == 0
+    before = Path("out.jsonl").read_bytes()
+    for other in (["-p", "point:40,40"], ["-p", RED, "-p", "point:40,40"], []):
+        loaded = len(trackers)
+        refused = run("segment", "0.png", "1.png", *other, "--resume", "out.jsonl")
+        assert refused.code == 2 and len(trackers) == loaded, "known before the model is loaded"
+        assert f"out.jsonl was written with other prompts ({RED}) than this run has" in refused.error
+        assert Path("out.jsonl").read_bytes() == before
+    own = {"path": "1.png", "prompts": [{"points": [[10, 10]]}]}
+    assert run("segment", "-p", RED, "--resume", "out.jsonl", stdin=json.dumps(own).encode()).code == 0, "prompts of a line are its own"
+    assert len(read("out.jsonl")) == 2
+
+
+@pytest.fixture
+def stops_after(trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Its last number says after how many frames of a video Ctrl-C comes."""
+    from visiontk.adapters import segment
+
+    stops: list[int] = [1000]
+    load = segment.load
+
+    def stopping(*arguments: Any) -> Any:
+        tracker: Any = load(*arguments)
+        track = tracker.video
+
+        def video(*arguments: Any, **options: Any) -> Iterator[Any]:
+            for number, answer in enumerate(track(*arguments, **options)):
+                if number == stops[-1]:
+                    raise KeyboardInterrupt
+                yield answer
+
+        tracker.video = video
+        return tracker
+
+    monkeypatch.setattr(segment, "load", stopping)
+    return stops
+
+
+def arrays_of(path: str) -> int:
+    with np.load(path) as arrays:
+        return len(arrays["frames"])
+
+
+def test_a_second_stop_leaves_what_the_first_one_saved(run: Run, trackers: list[ColourTracker], stops_after: list[int]) -> None:
+    save_clip("a.mp4")
+    arguments = ["segment", "a.mp4", "-p", RED, "--save", "overlay,npz", "-o", "out", "--resume", "out.jsonl"]
+    saved = []
+    for stop in (12, 5, 12, 17, 1000):
+        stops_after.append(stop)
+        assert run(*arguments).code == (0 if stop == 1000 else 130)
+        saved.append((len(read("out.jsonl")), frames_of("out/a-overlay.mp4"), arrays_of("out/a-masks.npz")))
+        assert not list(Path("out").glob(".*")), "no temporary files are left"
+    assert saved == [(12, 12, 12)] * 3 + [(17, 17, 17), (FRAMES, FRAMES, FRAMES)]
+
+
+def test_ctrl_c_while_the_overlay_is_finished_leaves_the_one_before(
+    run: Run, trackers: list[ColourTracker], stops_after: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its end an MP4 plays nowhere: it must not take the place of one that does."""
+    from visiontk.media.video_writer import VideoWriter
+
+    def impatient(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    save_clip("a.mp4")
+    arguments = ["segment", "a.mp4", "-p", RED, "-o", "out.mp4", "--resume", "out.jsonl"]
+    stops_after.append(6)
+    assert run(*arguments).code == 130
+    before = Path("out.mp4").read_bytes()
+    stops_after.append(9)
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoWriter, "_finish", impatient)
+        assert run(*arguments).code == 130
+    assert Path("out.mp4").read_bytes() == before and frames_of("out.mp4") == 6
+    assert [path.name for path in Path().glob(".*mp4*")] == []
+
+
 # Streams that never end
 
 
@@ -215,19 +295,8 @@ def test_ctrl_c_leaves_an_overlay_that_plays_and_lines_that_go_on(tiny_sam2: Pat
     assert [record["frame"] for record in read("out.jsonl")] == list(range(max(61, len(held))))
 
 
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: what a full disk looks like, in the middle of a write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize(("kind", "room"), [("overlay", 3000), ("masks", 150), ("npz", 200), ("coco", 300)])
-def test_a_full_disk_under_the_files(run: Run, trackers: list[ColourTracker], kind: str, room: int) -> None:
+def test_a_full_disk_under_the_files(run: Run, trackers: list[ColourTracker], kind: str, room: int, disk_of: DiskOf) -> None:
     save_clip("long.mp4", 120)
     with disk_of(room):
         result = run(
@@ -239,12 +308,34 @@ def test_a_full_disk_under_the_files(run: Run, trackers: list[ColourTracker], ki
     assert not list(Path("out").rglob(".*")), "nothing half written is left"
 
 
-def test_a_full_disk_under_the_frames_that_wait(run: Run, trackers: list[ColourTracker]) -> None:
+def test_a_full_disk_under_the_frames_that_wait(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
     save_clip("a.mp4")
     with disk_of(500):
         result = run("segment", "a.mp4", "-p", "point:30,10@20", "--direction", "both", stdout=Path(os.devnull))
     assert result.code == 6
     assert "TMPDIR" in result.error
+
+
+def test_a_full_disk_under_an_overlay_for_the_output(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch, disk_of: DiskOf
+) -> None:
+    """It is made in a temporary file first."""
+    save_clip("a.mp4", 120)
+    arguments = ["segment", "a.mp4", "-p", RED, "-o", "-"]
+    with disk_of(3000):
+        result = run(*arguments, stdout=Path(os.devnull))
+    assert result.code == 6 and "temporary files" in result.error and "TMPDIR" in result.error
+    assert result.stderr.count("\n") == 1
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    result = run(*arguments, stdout=Path(os.devnull))
+    assert result.code == 6 and "No space left on device" in result.error and "TMPDIR" in result.error
+    monkeypatch.setattr(tempfile, "gettempdir", full)
+    result = run(*arguments, stdout=Path(os.devnull))
+    assert result.code == 6 and result.error.startswith("cannot write temporary files (No space left"), "no folder takes any"
 
 
 def test_places_that_cannot_be_written(run: Run, trackers: list[ColourTracker]) -> None:

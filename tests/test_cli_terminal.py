@@ -11,34 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.conftest import TinyModel
+    from tests.conftest import OnTerminal, TinyModel
 
 
 VISIONTK = str(Path(sys.executable).parent / "visiontk")
 
 
-def on_terminal(*arguments: str, **environment: str) -> str:
-    """All that one run draws on a terminal of 100 columns, stdout and stderr together."""
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [VISIONTK, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env={**os.environ, "COLUMNS": "100", **environment}
-    )
-    os.close(terminal)
-    drawn = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # how Linux says that nobody holds the terminal any more
-            break
-        if not part:
-            break
-        drawn += part
-    os.close(master)
-    assert process.wait() in (0, 3)
-    return drawn.decode()
-
-
-def test_a_table_for_each_image_and_progress_with_speed_and_time_left(tiny_model: TinyModel, photos: Path) -> None:
+def test_a_table_for_each_image_and_progress_with_speed_and_time_left(tiny_model: TinyModel, photos: Path, on_terminal: OnTerminal) -> None:
     drawn = on_terminal("classify", str(photos), str(photos / "gone.jpg"), "-m", str(tiny_model.folder), TERM="xterm-256color")
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r", "\n")
     for name in ("camera.png", "chelsea.png", "coffee.jpg", "helmet.jpg", "rocket.jpg"):
@@ -52,7 +31,7 @@ def test_a_table_for_each_image_and_progress_with_speed_and_time_left(tiny_model
     assert "visiontk: warning: 1 of 6 images failed; their lines say why" in plain
 
 
-def test_no_colour_is_honoured(tiny_model: TinyModel, photos: Path) -> None:
+def test_no_colour_is_honoured(tiny_model: TinyModel, photos: Path, on_terminal: OnTerminal) -> None:
     drawn = on_terminal("classify", str(photos / "coffee.jpg"), "-q", "-m", str(tiny_model.folder), NO_COLOR="1", TERM="xterm-256color")
     assert "coffee.jpg" in drawn
     assert not re.search(r"\x1b\[(3|4|9)\d", drawn)

@@ -283,6 +283,41 @@ def test_what_lies_outside_the_picture(text: str) -> None:
     assert f'"{text}" lies outside the picture, which is 640x360; write X from 0 to 640' in str(caught.value)
 
 
+def loose(*box: Any) -> Prompt:
+    (prompt,) = read_json([{"box": list(box)}], "a record", loose=True)
+    return prompt
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ((-0.4, -7, 640.3, 361), (0, 0, 640, 360)),
+        ((600, 300, 900, 359.5), (600, 300, 640, 359.5)),
+        (("90%", 10, "110%", 20), (576, 10, 640, 20)),
+        ((1, 2, 3, 4), (1, 2, 3, 4)),
+    ],
+)
+def test_a_loose_box_is_cut_to_the_picture(box: tuple[Any, ...], inside: tuple[float, ...]) -> None:
+    assert resolve(loose(*box), 640, 360)[2] == inside
+
+
+@pytest.mark.parametrize("box", [(-9, 5, -1, 20), (640, 0, 700, 10), (0, 360, 10, 361)])
+def test_a_loose_box_that_lies_beside_the_picture(box: tuple[Any, ...]) -> None:
+    with pytest.raises(UsageError, match='entry 1 of a record" lies outside the picture, which is 640x360'):
+        resolve(loose(*box), 640, 360)
+
+
+def test_a_loose_prompt_has_strict_points() -> None:
+    with pytest.raises(UsageError, match="coordinate that is none: -1"):
+        read_json([{"points": [[-1, 2]]}], "a record", loose=True)
+    with pytest.raises(UsageError, match="right edge left of its left edge"):
+        loose(5, 2, -3, 4)
+    with pytest.raises(UsageError, match="coordinate"):
+        loose(float("nan"), 2, 3, 4)
+    with pytest.raises(UsageError, match="lies outside"):
+        resolve(read_json([{"points": [[641, 2]], "box": [0, 0, 641, 2]}], "a record", loose=True)[0], 640, 360)
+
+
 def test_the_edge_of_the_picture_is_inside() -> None:
     assert resolve(one("box:0,0,640,100%"), 640, 360)[2] == (0, 0, 640, 360)
     assert resolve(one("point:640,360"), 640, 360)[0] == [(640, 360)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import itertools
 import threading
 import tracemalloc
 from collections.abc import Iterable, Sequence
@@ -348,6 +350,28 @@ def test_memory_does_not_grow_and_breaking_off_is_clean() -> None:
     assert next(reader).index == 0
     del reader
     assert threading.active_count() == threads
+
+
+def test_frames_leave_nothing_behind_that_waits_for_the_garbage_collector() -> None:
+    """A decoded picture of 1080p has 3 MB and its RGB 6: held in circles, hundreds of them would pile up."""
+    data = io.BytesIO(encode([picture(number) for number in range(40)], rotation=90))
+    system = Path("/proc/self/task")
+    frames = read_frames(data)
+    next(frames)
+    gc.collect()
+    gc.disable()
+    try:
+        begun = len(list(system.iterdir())) if system.exists() else 0
+        assert sum(1 for _ in itertools.islice(frames, 30)) == 30
+        assert not system.exists() or len(list(system.iterdir())) <= begun + 1, "no threads for each frame"
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("av.")] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        frames.close()  # type: ignore[attr-defined]
 
 
 def test_an_open_file_is_read_from_its_start_and_stays_open(tmp_path: Path) -> None:

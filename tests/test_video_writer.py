@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -20,6 +18,9 @@ from visiontk.artefacts import writing
 from visiontk.errors import OutputError
 from visiontk.media.video import VideoFrame, probe, read_frames
 from visiontk.media.video_writer import VideoWriter
+
+if TYPE_CHECKING:
+    from tests.conftest import DiskOf
 
 WIDTH, HEIGHT = 64, 48
 
@@ -347,20 +348,9 @@ def test_no_frame_at_all() -> None:
         raise RuntimeError
 
 
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: what a full disk looks like, in the middle of a write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("size", [0, 1000, 40_000, 300_000])
 @pytest.mark.parametrize("sound", [False, True])
-def test_a_full_disk(size: int, sound: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk(size: int, sound: bool, disk_of: DiskOf, capfd: pytest.CaptureFixture[str]) -> None:
     source = clip("a.mp4", "aac") if sound else None
     noise = np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), np.uint8)
     with (

@@ -75,6 +75,7 @@ class Prompt:
         points, box, mask: what shows the object; at least one of them, and a mask alone.
         mask: a file's path, or COCO RLE.
         auto: everything in the picture.
+        loose: the box is cut to the picture, as that of a detector may reach a little over it.
         text: as the user wrote it, for messages.
     """
 
@@ -84,6 +85,7 @@ class Prompt:
     box: Box | None = None
     mask: str | dict[str, Any] | None = None
     auto: bool = False
+    loose: bool = False
     text: str = ""
 
 
@@ -140,10 +142,13 @@ def resolve(
 ) -> tuple[list[tuple[float, float]], list[int], tuple[float, float, float, float] | None]:
     """Points (x, y), their labels (1 or 0) and the box (x0, y0, x1, y1) of a prompt, in pixels of a picture of ``width`` x ``height``.
 
-    Raises ``UsageError`` for what lies outside the picture (x in [0, width], y in [0, height]) and for a box turned inside out.
+    Raises ``UsageError`` for what lies outside the picture (x in [0, width], y in [0, height]), for a ``loose`` box only where all of it
+    does, and for a box turned inside out.
     """
     points = [(point.x.pixels(width), point.y.pixels(height)) for point in prompt.points]
     corners = [(x.pixels(width), y.pixels(height)) for x, y in (prompt.box[:2], prompt.box[2:])] if prompt.box else []
+    if corners and prompt.loose:
+        corners = _cut(corners, width, height)
     if not all(0 <= x <= width and 0 <= y <= height for x, y in points + corners):
         size = f"{width}x{height}"
         _fail(prompt.text, f"lies outside the picture, which is {size}", f"write X from 0 to {width} and Y from 0 to {height}")
@@ -154,6 +159,13 @@ def resolve(
     _check_order(prompt.text, _X, x0, x1)
     _check_order(prompt.text, _Y, y0, y1)
     return points, labels, (x0, y0, x1, y1)
+
+
+def _cut(corners: list[tuple[float, float]], width: int, height: int) -> list[tuple[float, float]]:
+    """The part of a box that lies in the picture; the box as it is, where none does."""
+    cut = [(min(max(x, 0.0), width), min(max(y, 0.0), height)) for x, y in corners]
+    (x0, y0), (x1, y1) = cut
+    return cut if x0 < x1 and y0 < y1 else corners
 
 
 def _fail(text: str, wrong: str, cure: str) -> NoReturn:
@@ -244,14 +256,17 @@ def _length(text: str) -> Length:
 # --- JSON
 
 
-def read_json(value: object, where: str) -> list[Prompt]:
-    """The prompts of a JSON list as `from_json` describes it, not yet numbered and joined. Raises ``UsageError``."""
+def read_json(value: object, where: str, *, loose: bool = False) -> list[Prompt]:
+    """The prompts of a JSON list as `from_json` describes it, not yet numbered and joined. Raises ``UsageError``.
+
+    ``loose``: boxes may reach over the picture's edges, and have negative numbers then.
+    """
     if not isinstance(value, list):
         raise UsageError(f'{where} is no list of prompts; write [{{"points": [[X, Y]]}}, {{"box": [X0, Y0, X1, Y1]}}, ...]')
-    return [_entry(entry, f"entry {number} of {where}") for number, entry in enumerate(value, 1)]
+    return [_entry(entry, f"entry {number} of {where}", loose) for number, entry in enumerate(value, 1)]
 
 
-def _entry(entry: object, text: str) -> Prompt:
+def _entry(entry: object, text: str, loose: bool) -> Prompt:
     if not isinstance(entry, dict):
         _fail(text, "is no JSON object", 'write {"points": [[X, Y]]} or the like')
     unknown = [key for key in entry if key not in _KEYS]
@@ -262,12 +277,12 @@ def _entry(entry: object, text: str) -> Prompt:
         _fail(text, f'has an "object" that is no id: {reprlib.repr(number)}', f"write a whole number from 1 to {MAX_ID:,}")
     if not (type(frame) is int and 0 <= frame < 10**_MAX_DIGITS):
         _fail(text, f'has a "frame" that is none: {reprlib.repr(frame)}', "write a whole number from 0 on")
-    points, box, mask = _json_points(entry, text), _json_box(entry.get("box"), text), _json_mask(entry.get("mask"), text)
+    points, box, mask = _json_points(entry, text), _json_box(entry.get("box"), text, loose), _json_mask(entry.get("mask"), text)
     if not (points or box or mask):
         _fail(text, "shows nothing", 'give it "points", a "box" or a "mask"')
     if mask and (points or box):
         _fail(text, "has a mask together with points or a box", "give the mask alone, and correct it on a later frame")
-    return Prompt(number, frame, points, box, mask, text=text)
+    return Prompt(number, frame, points, box, mask, loose=loose, text=text)
 
 
 def _json_points(entry: dict[str, Any], text: str) -> tuple[Point, ...]:
@@ -281,18 +296,18 @@ def _json_points(entry: dict[str, Any], text: str) -> tuple[Point, ...]:
     return tuple(Point(_json_length(x, text), _json_length(y, text), bool(label)) for (x, y), label in zip(points, labels, strict=True))
 
 
-def _json_box(value: object, text: str) -> Box | None:
+def _json_box(value: object, text: str, loose: bool) -> Box | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or len(value) != 4:
         _fail(text, 'has a "box" that is none', "write [X0, Y0, X1, Y1]")
-    return _checked_box(text, *(_json_length(number, text) for number in value))
+    return _checked_box(text, *(_json_length(number, text, -(10.0**_MAX_DIGITS) if loose else 0.0) for number in value))
 
 
-def _json_length(value: object, text: str) -> Length:
+def _json_length(value: object, text: str, least: float = 0.0) -> Length:
     if isinstance(value, str) and value.rstrip().endswith("%") and re.fullmatch(_NUMBER, value.strip()):
         return _length(value.strip())
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**_MAX_DIGITS:
+    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value < 10**_MAX_DIGITS:
         return Length(float(value), False)
     _fail(text, f"has a coordinate that is none: {reprlib.repr(value)}", 'write a number of pixels from 0 on, or a string such as "50%"')
 

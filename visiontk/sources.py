@@ -6,7 +6,7 @@ import glob
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +33,8 @@ class Reading:
         allow_urls: fetch http and https URLs.
         null: names in a pipe end with a NUL byte and not with a newline.
         whole: videos are items, and not their frames: see `from_arguments_whole`.
-        sequence: with ``whole``, whether pictures are the frames of one video; None asks their names, in folders alone.
+        sequence: with ``whole``, whether pictures are the frames of one video; None asks their names and sizes, in folders alone.
+        notice: is told of each folder whose names look like those of one video what it was taken for.
     """
 
     min_side: int | None = None
@@ -44,6 +45,7 @@ class Reading:
     null: bool = False
     whole: bool = False
     sequence: bool | None = None
+    notice: Callable[[str], None] | None = None
 
 
 def from_arguments(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading) -> Iterator[Item[Image]]:
@@ -60,8 +62,8 @@ def from_arguments(names: Iterable[str], pipe: io.RawIOBase | None, reading: Rea
 def from_arguments_whole(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading) -> Iterator[Item[Image | Clip]]:
     """As `from_arguments`, but each video is one item, whose payload is a `Clip`: files, cameras, a video's bytes in the pipe, animations.
 
-    A folder's pictures are a clip where their names are numbered alike (`clips.are_frames`), each folder for itself. With
-    ``reading.sequence`` they are one always, and so are pictures that a pattern finds, and pictures that are named one after the other.
+    A folder's pictures are a clip where their names are numbered alike (`clips.are_frames`) and their sizes are equal, each folder for
+    itself. With ``reading.sequence`` they are one always, and so are pictures that a pattern finds or that are named one after the other.
     """
     whole = replace(reading, whole=True)
     for pattern, group in itertools.groupby(names, key=_is_pattern):
@@ -166,8 +168,8 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
     entries = _entries(folder)
     names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
     frames = sorted((name for name in names if _suffix(name) in images.IMAGE_SUFFIXES), key=clips.in_order)
-    if frames and (reading.sequence or (reading.sequence is None and clips.are_frames(frames))):
-        paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
+    paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
+    if frames and _are_a_video(folder, paths, reading):
         yield _sequence({"path": folder}, [Item({"path": path}, _Picture(path, reading)) for path in paths])
         names = [name for name in names if _suffix(name) in video.VIDEO_SUFFIXES]
     for name in names:
@@ -176,6 +178,20 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _from_folder(entry.path, reading)
+
+
+def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:
+    """Whether the pictures of a folder are the frames of one video: as it was ordered, or by their names and sizes."""
+    if reading.sequence is not None or not clips.are_frames([os.path.basename(path) for path in paths]):  # noqa: PTH119
+        return bool(reading.sequence)
+    sizes = [size for size in map(images.size_of, paths) if size]
+    other = next((size for size in sizes if size != sizes[0]), None)
+    if reading.notice and other is None:
+        reading.notice(f"{folder} is taken as one video of {len(paths)} frames; --no-sequence takes its pictures one by one")
+    elif reading.notice and other:
+        different = " and ".join(f"{width}x{height}" for width, height in (sizes[0], other))
+        reading.notice(f"{folder}: the pictures are numbered like a video's but differ in size ({different}), so each is taken for itself")
+    return other is None
 
 
 def _joined(items: Iterable[Item[Any]], *, in_order: bool) -> Iterator[Item[Any]]:

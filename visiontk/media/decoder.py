@@ -94,7 +94,8 @@ def frame_rate(stream: VideoStream) -> float:
 def to_image(frame: av.VideoFrame) -> Image.Image:
     """``frame`` as an upright RGB image. Raises ``ItemError`` (``broken``) where its pixel format cannot be converted."""
     try:
-        image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+        # One thread: with more of them FFmpeg starts new ones for each frame, which takes longer than the work.
+        image: Image.Image = frame.to_image(threads=1)  # type: ignore[no-untyped-call]
     except Exception as error:  # a damaged header can announce any format and size
         raise ItemError("broken", f"a frame of the video cannot be converted to RGB ({error})") from error
     method = _display_transpose(frame)
@@ -106,9 +107,10 @@ def _display_transpose(frame: av.VideoFrame) -> Image.Transpose | None:
 
     libavutil/display.h: nine int32, rows (a b u), (c d v), (x y w); the point (p, q) goes to (a p + c q + x, b p + d q + y), q downwards.
     """
-    from av.sidedata.sidedata import Type
+    from av.sidedata.sidedata import SideDataContainer, Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+    # Not frame.side_data, which the frame keeps and which keeps the frame: its pixels would stay until Python looks for such circles.
+    matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)  # type: ignore[call-arg]
     if matrix is None or len(bytes(matrix)) < 36:
         return None
     a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))

@@ -41,6 +41,7 @@ __all__ = [
     "frames",
     "is_animated",
     "looks_like_image",
+    "size_of",
     "timed_frames",
 ]
 
@@ -90,6 +91,7 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def decode(data: bytes, *, min_side: int | None = None, frame: int = 0) -> Image.Image:
@@ -105,6 +107,18 @@ def decode(data: bytes, *, min_side: int | None = None, frame: int = 0) -> Image
         image = _open(data)
         _seek(image, frame)
         return _finish(image, data, min_side)
+
+
+def size_of(path: str) -> tuple[int, int] | None:
+    """Width and height of the upright picture in a file, from its header alone; None where that cannot be read."""
+    ignore_pillow_warnings()
+    try:
+        with Image.open(path, formats=_OPENED_AS) as image:
+            width, height = image.size
+            turned = "exif" in image.info and _orientation(image) in _QUARTER_TURNS
+            return (height, width) if turned else (width, height)
+    except Exception:  # noqa: BLE001  hostile bytes
+        return None
 
 
 def frame_count(data: bytes) -> int:

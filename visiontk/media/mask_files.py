@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from visiontk.media.masks import Mask, polygons
 from visiontk.media.spool import Spool
+
+_OWN_YOLO = re.compile(rb"(?:\d+(?: [01]\.\d{6} [01]\.\d{6}){3,}\n)*")
 
 
 def write_yolo(file: BinaryIO, masks: Iterable[tuple[int, Mask]]) -> None:
@@ -25,6 +29,11 @@ def write_yolo(file: BinaryIO, masks: Iterable[tuple[int, Mask]]) -> None:
         for outline in polygons(mask):
             numbers = (f"{x / width:.6f} {y / height:.6f}" for x, y in outline)
             file.write(f"{number - 1} {' '.join(numbers)}\n".encode())
+
+
+def is_own_yolo(path: Path) -> bool:
+    """Whether a file is in exactly the form that `write_yolo` gives it: six decimals, and nothing else on its lines."""
+    return _OWN_YOLO.fullmatch(path.read_bytes()) is not None
 
 
 class MaskArrays:

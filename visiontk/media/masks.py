@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from pycocotools import mask as coco
 
 from visiontk.errors import ItemError
@@ -25,6 +25,7 @@ MAX_ID = 0xFFFF  # what a 16-bit PNG holds
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")  # compression with loss would put colours between the objects that mean nothing
 _MAX_COLOURS = 1024  # a mask with more is a photo given by mistake
+_MADE_BY, _NAME = "Software", "visiontk"  # a keyword of the PNG standard, 11.3.3.2
 _MAX_DIGITS = 7  # of 5 bits each, in one run length: enough for MAX_PIXELS, and no overflow
 
 
@@ -188,11 +189,28 @@ def index_map(masks: Sequence[tuple[int, Mask]], shape: tuple[int, int]) -> npt.
 def write_indexed_png(file: BinaryIO, map: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
     """An index map as DAVIS has it: a palette PNG with the Pascal VOC colours; with ids over 255, a grey one of 16 bits."""
     if map.max(initial=0) > 0xFF:
-        Image.fromarray(map.astype(np.uint16)).save(file, format="PNG")
+        write_png(file, Image.fromarray(map.astype(np.uint16)))
         return
     image = Image.fromarray(map.astype(np.uint8))
     image.putpalette(voc_palette().tobytes())
-    image.save(file, format="PNG")
+    write_png(file, image)
+
+
+def write_png(file: BinaryIO, image: Image.Image) -> None:
+    """A PNG that says what made it, for `is_own_png`."""
+    about = PngImagePlugin.PngInfo()
+    about.add_text(_MADE_BY, _NAME)
+    image.save(file, format="PNG", pnginfo=about)
+
+
+def is_own_png(path: Path) -> bool:
+    """Whether `write_png` made the file."""
+    ignore_pillow_warnings()
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get(_MADE_BY) == _NAME
+    except Exception:  # noqa: BLE001  hostile bytes; whatever it is, it is not ours
+        return False
 
 
 def voc_palette() -> npt.NDArray[np.uint8]:
@@ -207,7 +225,7 @@ def voc_palette() -> npt.NDArray[np.uint8]:
 
 def write_binary_png(file: BinaryIO, mask: Mask) -> None:
     """``mask`` as a grey PNG of 0 and 255."""
-    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(file, format="PNG")
+    write_png(file, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)))
 
 
 def polygons(mask: Mask) -> list[list[tuple[float, float]]]:

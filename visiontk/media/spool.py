@@ -8,7 +8,7 @@ import tempfile
 from array import array
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from PIL import Image
 
@@ -25,10 +25,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        try:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
-        except OSError as error:
-            raise _full(error) from error
+        self._file = temporary_file()
         self._ends = array("Q", [0])
 
     def __enter__(self) -> Self:
@@ -49,7 +46,7 @@ class Spool:
             self._file.write(piece)
             self._file.flush()  # a full disk is to be known here and not at the end
         except OSError as error:
-            raise _full(error) from error
+            raise no_room(error) from error
         self._ends.append(self._ends[-1] + len(piece))
 
     def __getitem__(self, number: int) -> bytes:
@@ -79,6 +76,18 @@ class FrameSpool(Spool):
         return VideoFrame(index, time, image, rate)
 
 
-def _full(error: OSError) -> OutputError:
-    folder = tempfile.gettempdir()
-    return OutputError(f"cannot write temporary files in {folder} ({error.strerror}); make room there, or name another place with TMPDIR")
+def temporary_file() -> IO[bytes]:
+    """A file without a name, gone when it is closed. Raises `OutputError` where there is no room for one."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise no_room(error) from error
+
+
+def no_room(error: OSError) -> OutputError:
+    """What to say of a temporary file that could not be made or written."""
+    try:
+        where = f" in {tempfile.gettempdir()}"
+    except OSError:  # there is no folder at all that takes files; the error names those that were tried
+        where = ""
+    return OutputError(f"cannot write temporary files{where} ({error.strerror}); make room there, or name another place with TMPDIR")

@@ -47,6 +47,7 @@ class VideoWriter:
 
     Attributes:
         warning: why sound is missing, or None.
+        finished: the file is whole and can be played.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class VideoWriter:
         self._count, self._last = 0, -1
         self._broken = False
         self.warning: str | None = None
+        self.finished = False
         import av
 
         with self._writing():
@@ -132,7 +134,7 @@ class VideoWriter:
         if image.width % 2 or image.height % 2:
             pixels = np.pad(pixels, ((0, image.height % 2), (0, image.width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", threads=1)
         frame.pts, frame.time_base = self._last + self._lead_in, self._tick
         with self._writing():
             self._mux(self._video.encode(frame))
@@ -162,6 +164,7 @@ class VideoWriter:
                 if self._sound:
                     self._sound.finish(math.inf if whole else self._end())
             self._container.close()
+        self.finished = True
         if self._sound and self._sound.damaged:
             self.warning = "parts of the sound are damaged and missing"
 
