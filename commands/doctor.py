@@ -133,5 +133,9 @@ def _defaults(problems: list[str]) -> Iterator[tuple[str, str]]:
         elif hub.cached(best.id) or hub.answers():
             yield task, f"{best.name} ({best.figure})"
         else:
-            small = catalog.fallback(task)
-            yield task, f"{small.name} ({small.figure}), as {best.name} is not cached and the hub does not answer"
+            try:
+                small = catalog.fallback(task)
+                instead = f"{small.name} ({small.figure})"
+            except VisiontkError:
+                instead = "nothing"
+            yield task, f"{instead}, as {best.name} is not cached and the hub does not answer"

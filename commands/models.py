@@ -84,7 +84,7 @@ def pull(names: Names) -> None:
         if entry is not None and entry.bundled:
             say(f"{name} comes with the package")
             continue
-        fetched = hub.download(entry.id if entry else _repo(name))
+        fetched = hub.download(entry.id if entry else _repo(name), variant=entry.variant if entry else None)
         say(f"{name} is in {fetched.folder}")
 
 
@@ -119,7 +119,7 @@ def rm(names: Names) -> None:
 def _describe(entry: Entry) -> dict[str, Any]:
     from visiontk import hub
 
-    cached = None if entry.bundled else hub.cached(entry.id)
+    cached = None if entry.bundled else hub.cached(entry.id, variant=entry.variant)
     described: dict[str, Any] = {"name": entry.name, "task": entry.task, "id": entry.id, "licence": entry.licence}
     described |= {"parameters": entry.parameters, "memory_mb": entry.memory, "figure": entry.figure, "source": entry.source}
     described["recommended"] = entry.recommended
@@ -137,7 +137,8 @@ def _describe_cached(name: str) -> dict[str, Any]:
     cached = hub.cached(_repo(name))
     if cached is None:
         raise ModelUnavailable(f"{name} is not in the catalog and not in the cache; fetch it with `visiontk models pull {name}`")
-    return {"name": name, "cached": True, "folder": str(cached.folder), "revision": cached.revision, "bytes": cached.weights.stat().st_size}
+    size = sum(file.stat().st_size for file in cached.files)
+    return {"name": name, "cached": True, "folder": str(cached.folder), "revision": cached.revision, "bytes": size}
 
 
 def _where(entry: Entry) -> str:

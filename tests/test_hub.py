@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.generate_models import make_lora, make_pipeline
 from visiontk import hub
 from visiontk.errors import ModelUnavailable
 
@@ -24,7 +26,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the files of ``repos`` at ``/REPO/resolve/REVISION/NAME`` and counts what was asked."""
+    """Serves the files of ``repos`` at ``/REPO/resolve/REVISION/NAME``, lists them, and counts what was asked."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -51,7 +53,12 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         repo, _, rest = self.path.strip("/").partition("/resolve/")
         folder = self.server.repos.get(repo)
-        if self.path == "/":
+        asked = self.path.partition("?")[0].removeprefix("/api/models/").partition("/revision/")[0]
+        if self.path.startswith("/api/models/") and asked in self.server.repos:
+            files = sorted(file.relative_to(self.server.repos[asked]) for file in self.server.repos[asked].rglob("*") if file.is_file())
+            listing = {"id": asked, "sha": COMMIT, "siblings": [{"rfilename": file.as_posix()} for file in files]}
+            self._send(200, {"Content-Type": "application/json"}, json.dumps(listing).encode(), body)
+        elif self.path == "/":
             self._send(200, {}, b"", body)
         elif folder is None:
             self._send(404, {"X-Error-Code": "RepoNotFound"}, b"", body)
@@ -122,6 +129,117 @@ def test_a_repository_that_is_not_there_or_is_no_model(run: Run, server: Server,
     assert (missing.code, missing.error) == (4, "the hub has no model org/missing; see `visiontk models list` for names that work")
     empty = run("classify", "-m", "org/empty", photos)
     assert (empty.code, empty.error) == (4, "org/empty has no config.json, so it is not a timm model; name another")
+    with pytest.raises(
+        ModelUnavailable, match=r"org/empty has no config.json or config.yaml or model_index.json, so it is not a timm or SAM 2 or"
+    ):
+        hub.download("org/empty")
+
+
+@pytest.fixture
+def pipeline(server: Server, tmp_path: Path) -> Path:
+    """A repository with a pipeline in two variants and much else, of which a run needs little."""
+    folder = make_pipeline(tmp_path / "sd")
+    for file in list(folder.rglob("*.safetensors")):
+        shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+        shutil.copy(file, file.with_suffix(".bin"))
+    for name in ("sd.ckpt", "sd.safetensors", "unet/own.py", "unet/model.onnx", "README.md"):
+        (folder / name).write_bytes(b"not wanted")
+    server.repos["org/sd"] = folder
+    return folder
+
+
+def test_of_a_pipeline_only_what_it_needs_is_fetched_and_then_it_runs_without_the_hub(run: Run, server: Server, pipeline: Path) -> None:
+    from visiontk.adapters.generate import Generated, Request, load
+    from visiontk.runtime import Runtime
+
+    fetched = hub.fetch("org/sd", hub.DIFFUSERS)
+    assert sorted(file.relative_to(fetched.folder).as_posix() for file in fetched.folder.rglob("*") if file.is_file()) == [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ]
+    asked = len(server.asked)
+    generator = load("org/sd", Runtime(device="cpu", dtype="fp32"))
+    assert (generator.name, generator.revision, len(server.asked)) == ("org/sd", COMMIT, asked)
+    [here], [there] = (one.generate([Request("a tree", steps=2)]) for one in (generator, load(str(pipeline), Runtime(device="cpu"))))
+    assert isinstance(here, Generated)
+    assert isinstance(there, Generated)
+    assert here.image.tobytes() == there.image.tobytes()
+    shown = json.loads(run("models", "show", "org/sd").stdout)
+    assert shown["bytes"] == sum(file.stat().st_size for file in fetched.files) > 1_000_000
+    assert run("models", "rm", "org/sd").code == 0
+    assert hub.cached("org/sd") is None
+
+
+def test_a_variant_is_fetched_beside_the_plain_weights_and_a_missing_one_is_told(server: Server, pipeline: Path) -> None:
+    plain = hub.fetch("org/sd", hub.DIFFUSERS)
+    assert hub.cached("org/sd", hub.DIFFUSERS, "fp16") is None
+    half = hub.fetch("org/sd", hub.DIFFUSERS, "fp16")
+    assert {file.name.split(".")[1] for file in half.files} == {"fp16"}
+    assert (plain.folder, len(half.files)) == (half.folder, 3)
+    with pytest.raises(ModelUnavailable, match="org/sd has no variant bf16; its variants are fp16"):
+        hub.fetch("org/sd", hub.DIFFUSERS, "bf16")
+
+
+def test_a_download_that_was_broken_off_is_no_cached_model_and_goes_on(server: Server, pipeline: Path) -> None:
+    kept = pipeline.parent / "kept.safetensors"
+    weights = pipeline / "vae" / "diffusion_pytorch_model.safetensors"
+    listing = hub.listed(pipeline)
+    weights.rename(kept)
+    (pipeline / "vae" / "diffusion_pytorch_model.fp16.safetensors").unlink()
+    with pytest.raises(ModelUnavailable, match="org/sd has no safetensors for its vae, and pickles are never read"):
+        hub.fetch("org/sd", hub.DIFFUSERS)
+    kept.rename(weights)
+    assert "vae/diffusion_pytorch_model.safetensors" in listing
+    hub.fetch("org/sd", hub.DIFFUSERS)
+    [stored] = [file for file in hub.fetch("org/sd", hub.DIFFUSERS).files if file.parent.name == "vae"]
+    stored.unlink()
+    assert hub.cached("org/sd", hub.DIFFUSERS) is None
+    before = len(server.asked)
+    assert hub.fetch("org/sd", hub.DIFFUSERS).files[-1].is_file()
+    assert any("vae" in path for path in server.asked[before:])
+
+
+def test_a_pipeline_with_code_of_its_own_is_not_fetched(server: Server, pipeline: Path) -> None:
+    index = pipeline / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": ["own", "Net"]}))
+    with pytest.raises(ModelUnavailable, match="is a Net of own, which is neither diffusers nor transformers, so it is refused"):
+        hub.fetch("org/sd", hub.DIFFUSERS)
+    assert not any(path.endswith((".py", ".safetensors")) for path in server.asked)
+
+
+def test_the_configuration_of_a_family_is_fetched_without_its_weights(server: Server, pipeline: Path) -> None:
+    folder = hub.configuration("org/sd")
+    assert (folder / "unet" / "config.json").is_file()
+    assert not list(folder.rglob("*.safetensors"))
+    assert hub.cached("org/sd", hub.DIFFUSERS) is None
+    assert hub.configuration("org/sd") == folder
+
+
+def test_a_lora_comes_from_the_hub_by_its_only_file_or_by_name(server: Server, pipeline: Path, tmp_path: Path) -> None:
+    from visiontk.adapters.generate_lora import find
+
+    server.repos["org/style"] = make_lora(tmp_path / "style", pipeline).parent
+    assert find("org/style").read_bytes() == (tmp_path / "style" / "pytorch_lora_weights.safetensors").read_bytes()
+    asked = len(server.asked)
+    assert find("org/style") == find("org/style/pytorch_lora_weights.safetensors")
+    assert len(server.asked) == asked
+    shutil.copy(tmp_path / "style" / "pytorch_lora_weights.safetensors", tmp_path / "style" / "b.safetensors")
+    server.repos["org/two"] = tmp_path / "style"
+    with pytest.raises(
+        ModelUnavailable, match=r"org/two has several files of weights \(b.safetensors, pytorch_.*; name one of them as org/two/FILE"
+    ):
+        find("org/two")
+    assert find("org/two/b.safetensors").name == "b.safetensors"
+    with pytest.raises(ModelUnavailable, match=r"org/two has no c.safetensors, and pickles are never read"):
+        find("org/two/c.safetensors")
 
 
 def test_a_hub_that_never_answers_costs_three_seconds_once(monkeypatch: pytest.MonkeyPatch, hub_cache: Path) -> None:

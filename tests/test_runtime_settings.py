@@ -34,6 +34,8 @@ def test_flag_beats_environment_beats_folder_beats_user_beats_default(tmp_path: 
         "threads": ("5", str(tmp_path / "visiontk.toml")),
         "model.classify": ("vit-large", "environment VISIONTK_MODEL_CLASSIFY"),
         "model.segment": (None, "default"),
+        "model.generate": (None, "default"),
+        "model.lvm": (None, "default"),
     }
     assert read.get("seed", 9) == settings.Setting("seed", "9", "--seed")
 

@@ -266,5 +266,5 @@ def test_running_out_of_memory_is_said_as_such(image: Image.Image, monkeypatch: 
 
 
 def test_tasks_are_named_when_there_is_none_such() -> None:
-    with pytest.raises(UsageError, match="use classify or segment"):
+    with pytest.raises(UsageError, match="use classify, segment, generate or lvm"):
         visiontk.load("paint")  # type: ignore[call-overload]

@@ -13,31 +13,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .errors import UsageError
-from .runtime import Runtime
 
 if TYPE_CHECKING:
     from .adapters.classify import Classifier
+    from .adapters.generate import Generator
+    from .adapters.lvm import VisualSentenceModel
     from .adapters.segment import Segmenter
+    from .runtime import Runtime
+else:
+
+    def __getattr__(name: str) -> object:
+        """`Runtime` is imported when it is asked for: `visiontk --help` does without."""
+        if name == "Runtime":
+            from .runtime import Runtime
+
+            return Runtime
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 __all__ = ["Runtime", "__version__", "load"]
 
 
 @overload
-def load(task: Literal["classify"], model: str | None = None, runtime: Runtime | None = None, **options: Any) -> Classifier: ...
+def load(task: Literal["classify"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any) -> Classifier: ...
 @overload
-def load(task: Literal["segment"], model: str | None = None, runtime: Runtime | None = None) -> Segmenter: ...
+def load(task: Literal["segment"], /, model: str | None = None, runtime: Runtime | None = None) -> Segmenter: ...
+@overload
+def load(task: Literal["generate"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any) -> Generator: ...
+@overload
+def load(task: Literal["lvm"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any) -> VisualSentenceModel: ...
 def load(
-    task: Literal["classify", "segment"], model: str | None = None, runtime: Runtime | None = None, **options: Any
-) -> Classifier | Segmenter:
+    task: Literal["classify", "segment", "generate", "lvm"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any
+) -> Classifier | Segmenter | Generator | VisualSentenceModel:
     """Load a model for a task.
 
     Args:
-        task: ``classify`` or ``segment``.
+        task: ``classify``, ``segment``, ``generate`` or ``lvm``.
         model: catalog name, name in the family's library, hub id, or local path; None for the recommended model, or the bundled one where
             that cannot be had (its ``warning`` says so).
         runtime: device, dtype and the like; the default chooses by itself.
-        options: what the task's own loader takes; see `visiontk.adapters.classify.load`. There are none for ``segment``.
+        options: what the task's own loader takes; see `visiontk.adapters.classify.load`, `visiontk.adapters.generate.load` and
+            `visiontk.adapters.lvm.load`. There are none for ``segment``.
 
     Raises:
         VisiontkError: of `visiontk.errors`, with a message that says what to do.
@@ -50,4 +67,12 @@ def load(
         from .adapters.segment import load as load_segmenter
 
         return load_segmenter(model, runtime, **options)
-    raise UsageError(f"there is no task {task!r}; use classify or segment")
+    if task == "generate":
+        from .adapters.generate import load as load_generator
+
+        return load_generator(model, runtime, **options)
+    if task == "lvm":
+        from .adapters.lvm import load as load_lvm
+
+        return load_lvm(model, runtime, **options)
+    raise UsageError(f"there is no task {task!r}; use classify, segment, generate or lvm")

@@ -8,17 +8,26 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from . import hub
 from .errors import ModelUnavailable
 
-LAYOUTS = {"classify": hub.TIMM, "segment": hub.SAM2}
+LAYOUTS = {"classify": hub.TIMM, "segment": hub.SAM2, "generate": hub.DIFFUSERS, "lvm": hub.LVM}
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One named model. ``parameters`` is a count; ``memory`` is in MB; ``bundled`` is a folder in the package."""
+    """One named model.
+
+    Attributes:
+        parameters: a count.
+        memory: of the weights as they are stored, in MB.
+        bundled: a folder in the package.
+        steps, guidance, size, dtype: what a model that makes images takes where nothing else is asked for; None is the pipeline's own.
+        variant: of the weights to fetch.
+    """
 
     task: str
     name: str
@@ -30,6 +39,11 @@ class Entry:
     memory: int
     bundled: str | None = None
     recommended: bool = False
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    dtype: str | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +53,10 @@ class Location:
     Attributes:
         name: what the record says: catalog name, hub id or local path.
         folder: holds the configuration; None for a weights file on its own.
-        weights: safetensors, or a file for ``torch.load(weights_only=True)``.
+        weights: safetensors, or a file for ``torch.load(weights_only=True)``; of a pipeline of many files, the index that lists them.
         revision: the hub's commit; None for local files, whose revision is the sha256 of the weights.
         warning: what the user should know about the choice, or None.
+        companion: of an LVM whose VQGAN lies in a repository of its own: the folder of that.
     """
 
     name: str
@@ -49,18 +64,30 @@ class Location:
     weights: Path
     revision: str | None = None
     warning: str | None = None
+    companion: Path | None = None
 
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
     """The whole catalog, in the file's order."""
     tables = tomllib.loads(resources.files("visiontk").joinpath("catalog.toml").read_text("utf-8"))
-    return tuple(Entry(task=task, **entry) for task, listed in tables.items() for entry in listed)
+    return tuple(_entry(task, table) for task, listed in tables.items() for table in listed)
+
+
+def _entry(task: str, table: dict[str, Any]) -> Entry:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return Entry(task=task, **values)
 
 
 def find(name: str, task: str | None = None) -> Entry | None:
     """The entry of that name (of that task), or None."""
     return next((entry for entry in entries() if entry.name == name and task in (None, entry.task)), None)
+
+
+def find_id(repo: str, task: str) -> Entry | None:
+    """The entry with that hub id, whatever its revision, or None."""
+    name, _ = hub.split_revision(repo)
+    return next((entry for entry in entries() if entry.id == name and entry.task == task), None)
 
 
 def recommended(task: str) -> Entry:
@@ -69,17 +96,30 @@ def recommended(task: str) -> Entry:
 
 
 def fallback(task: str) -> Entry:
-    """The bundled model that runs when none was named and the hub cannot be had."""
-    return next(entry for entry in entries() if entry.task == task and entry.bundled)
+    """The bundled model that runs when none was named and the hub cannot be had. Raises ModelUnavailable where there is none."""
+    for entry in entries():
+        if entry.task == task and entry.bundled:
+            return entry
+    raise ModelUnavailable(f"no model for {task} comes with the package; name one")
 
 
 def locate_default(task: str) -> Location:
-    """The recommended model, if it is cached or the hub answers; otherwise the bundled one, with a warning."""
+    """The recommended model, if it is cached or the hub answers; otherwise the bundled one, with a warning.
+
+    Raises:
+        ModelUnavailable: there is no bundled one either.
+    """
     entry = recommended(task)
     try:
         return locate_entry(entry)
-    except ModelUnavailable:
-        small = fallback(task)
+    except ModelUnavailable as error:
+        try:
+            small = fallback(task)
+        except ModelUnavailable:
+            message = f"{entry.name} is not cached, the model hub cannot be had, and no model for {task} comes with the package"
+            raise ModelUnavailable(
+                f"{message}; name a local folder, or where the hub can be had run: visiontk models pull {entry.name}"
+            ) from error
         warning = (
             f"{entry.name} ({entry.figure}) is not cached and the model hub cannot be had, so the small bundled {small.name} "
             f"({small.figure}) runs; choose with --model"
@@ -87,8 +127,11 @@ def locate_default(task: str) -> Location:
         return Location(**{**vars(locate_entry(small)), "warning": warning})
 
 
-def locate(task: str, model: str) -> Location | None:
+def locate(task: str, model: str, variant: str | None = None) -> Location | None:
     """Find the files of a model that was named: a path, a catalog name or a hub id (``org/name``, ``hf-hub:org/name``, ``@revision``).
+
+    Args:
+        variant: of the weights of a pipeline, where not the catalog's or the plain ones.
 
     Returns:
         None for a plain word that is none of these; the adapter may know it as a name of its library.
@@ -98,29 +141,35 @@ def locate(task: str, model: str) -> Location | None:
     """
     entry = find(model, task)  # before a folder of the same name, so that a catalog name means the same everywhere
     if entry is not None:
-        return locate_entry(entry)
+        return locate_entry(entry, variant)
     path = Path(model).expanduser()
     if path.exists() or model.startswith(("./", "../", "/", "~")):
         return _locate_path(model, path, LAYOUTS[task])
     repo = model.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if repo != model or _REPO.fullmatch(repo):
-        return locate_hub(repo, task)
+        try:
+            return locate_hub(repo, task, variant)
+        except ModelUnavailable as error:
+            if path.parent.is_dir():  # a path with a slip of the pen looks like a hub id
+                raise ModelUnavailable(f"there is no file or folder {model}; and as a hub id: {error}") from error
+            raise
     return None
 
 
-def locate_entry(entry: Entry) -> Location:
+def locate_entry(entry: Entry, variant: str | None = None) -> Location:
     """The files of a catalog entry. Raises `ModelUnavailable`."""
+    layout = LAYOUTS[entry.task]
     if entry.bundled is not None:
         folder = Path(str(resources.files("visiontk").joinpath(entry.bundled)))
-        return Location(entry.name, folder, folder / LAYOUTS[entry.task].weights[0])
-    fetched = hub.fetch(entry.id, LAYOUTS[entry.task])
-    return Location(entry.name, fetched.folder, fetched.weights, fetched.revision)
+        return Location(entry.name, folder, folder / (layout.weights[0] if layout.weights else hub.INDEX))
+    fetched = hub.fetch(entry.id, layout, variant or entry.variant)
+    return Location(entry.name, fetched.folder, fetched.weights, fetched.revision, companion=fetched.companion)
 
 
-def locate_hub(repo: str, task: str = "classify") -> Location:
+def locate_hub(repo: str, task: str = "classify", variant: str | None = None) -> Location:
     """The files of a hub id, from the cache or the hub. Raises `ModelUnavailable`."""
-    fetched = hub.fetch(repo, LAYOUTS[task])
-    return Location(repo, fetched.folder, fetched.weights, fetched.revision)
+    fetched = hub.fetch(repo, LAYOUTS[task], variant)
+    return Location(repo, fetched.folder, fetched.weights, fetched.revision, companion=fetched.companion)
 
 
 def unknown(model: str, task: str | None) -> ModelUnavailable:
@@ -136,7 +185,11 @@ def unknown(model: str, task: str | None) -> ModelUnavailable:
 
 def _locate_path(model: str, path: Path, layout: hub.Layout) -> Location:
     config = str(layout.config)
-    if path.is_dir():
+    if path.is_dir() and layout.weights is None:
+        if not (path / config).is_file():
+            raise ModelUnavailable(f"the folder {model} has no {config}; name the folder of a pipeline of {layout.library}")
+        return Location(model, path, path / config)
+    if path.is_dir() and layout.weights is not None:
         weights = next((path / name for name in layout.weights if (path / name).is_file()), None)
         if weights is None or not (path / config).is_file():
             raise ModelUnavailable(f"the folder {model} has no {config} with {' or '.join(layout.weights)} beside it; name a model folder")

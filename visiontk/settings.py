@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import UsageError
 
-TASKS = ("classify", "segment")
+TASKS = ("classify", "segment", "generate", "lvm")
 DEFAULTS: dict[str, str] = {"device": "auto", "dtype": "auto", "compile": "false", "batch-size": "auto", "seed": "0", "threads": "auto"}
 
 

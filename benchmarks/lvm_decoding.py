@@ -1,0 +1,176 @@
+"""Tokens a second of a LLaMA of the paper's shape: ours beside transformers' generate, one candidate beside four."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visiontk.adapters import lvm_sizes, lvm_weights
+from visiontk.adapters.generate_quiet import importing, quiet
+from visiontk.adapters.lvm_decoding import Decoder
+from visiontk.adapters.lvm_sampling import choose
+from visiontk.adapters.lvm_types import Sampling
+from visiontk.runtime import Started
+
+from .report import Table, doing, middle, ratios, spread, target
+
+GREEDY = Sampling(greedy=True)
+LEAST, MOST = 1.2, 1.6
+CANDIDATES = 4
+Seconds = list[float]
+
+
+class Material:
+    """The same random weights for both: transformers' network as it is, and ours around its matrices."""
+
+    def __init__(self, size: str, started: Started, layers: int | None = None) -> None:
+        with importing():
+            from transformers import LlamaConfig, LlamaForCausalLM
+
+        arguments = lvm_sizes.llama(size)
+        torch.manual_seed(0)
+        config = LlamaConfig(**arguments | ({"num_hidden_layers": layers} if layers else {}))
+        with quiet():
+            self.theirs: Any = LlamaForCausalLM._from_config(config, dtype=started.dtype).eval().requires_grad_(False)
+            self.theirs.to(started.device)
+            with torch.device("meta"):
+                ours = LlamaForCausalLM._from_config(config, dtype=started.dtype)
+            ours.load_state_dict(self.theirs.state_dict(), assign=True)
+            ours.model.rotary_emb = self.theirs.model.rotary_emb
+        lvm_weights.keep_codes(ours, lvm_sizes.CODES)
+        self.started, self.decoder = started, Decoder(ours.eval(), lvm_sizes.CODES, compile=started.compile)
+        matrices = [parameter for name, parameter in ours.named_parameters() if "embed_tokens" not in name]
+        self.weights = sum(parameter.numel() * parameter.element_size() for parameter in matrices)
+        self.parameters = sum(parameter.numel() for parameter in self.theirs.parameters())
+
+    def read(self, context: int, tokens: int) -> int:
+        """Bytes that one token takes: all matrices, and the keys and values of the middle of the run."""
+        taken: int = self.weights + self.decoder.shape.bytes(1, context + tokens // 2)
+        return taken
+
+    def wait(self) -> None:
+        if self.started.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def copy_bandwidth(device: torch.device, rounds: int) -> float:
+    """Bytes read and written a second by copying 512 MB, the best of the rounds."""
+    source = torch.ones(128 * 2**20, device=device)
+    goal = torch.empty_like(source)
+    best = 0.0
+    for _ in range(max(3, rounds)):
+        begun = time.perf_counter()
+        goal.copy_(source)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 2 * source.numel() * source.element_size() / (time.perf_counter() - begun))
+    return best
+
+
+def tables(material: Material, contexts: list[int], tokens: int, rounds: int) -> list[Table]:
+    """Both tables, measured by turns."""
+    bandwidth = copy_bandwidth(material.started.device, rounds)
+    speed, share = [], []
+    for context in contexts:
+        prompt = torch.randint(0, lvm_sizes.CODES, (1, context), generator=torch.Generator().manual_seed(context))
+        prompt = prompt.to(material.started.device)
+        doing(f"{tokens} tokens behind {context}: transformers, ours, ours with {CANDIDATES} candidates; {rounds} rounds")
+        runs: list[Callable[[], tuple[Tensor, float]]] = [
+            lambda prompt=prompt: _theirs(material, prompt, tokens),  # type: ignore[misc]
+            lambda prompt=prompt: _ours(material, prompt, tokens, 1),  # type: ignore[misc]
+            lambda prompt=prompt: _ours(material, prompt, tokens, CANDIDATES),  # type: ignore[misc]
+        ]
+        seconds: list[Seconds] = [[], [], []]
+        found = [torch.empty(0)] * 3
+        for number in range(rounds + 1):
+            for place, run in enumerate(runs):
+                found[place], taken = run()
+                if number:  # the first round warms up
+                    seconds[place].append(taken)
+        theirs, mine, four = seconds
+        equal = "equal" if torch.equal(found[0], found[1]) else "not equal"
+        bytes_a_second = material.read(context, tokens) * (tokens - 1) / median(mine)
+        gain, cost = ratios(theirs, mine), ratios(four, mine)
+        rate = [(tokens - 1) / taken for taken in mine]
+        speed.append(
+            [
+                f"{context}",
+                middle((tokens - 1) / taken for taken in theirs),
+                middle(rate),
+                spread(rate),
+                f"{median(gain):.2f} x",
+                target(gain, least=LEAST),
+                f"{100 * bytes_a_second / bandwidth:.0f} %",
+                equal,
+            ]
+        )
+        per_token = [[taken * 1000 / (tokens - 1) for taken in of_one] for of_one in (mine, four)]
+        share.append([f"{context}", *map(middle, per_token), f"{median(cost):.2f} x", target(cost, most=MOST)])
+    where = f"{material.parameters / 1e6:.0f} M parameters, random weights, {material.started.dtype_name} on {material.started.device.type}"
+    compiled = ", compiled" if material.decoder.compiled else ""
+    notes = [
+        f"{tokens} tokens behind a prompt of the context's length, the prompt itself not counted; {rounds} rounds by turns, medians. "
+        f"Copying reads and writes {bandwidth / 1e9:.1f} GB/s here; a token reads {material.weights / 1e9:.2f} GB of weights and "
+        f"{material.decoder.shape.bytes(1, 1) / 1e3:.0f} kB of keys and values a position.",
+    ]
+    columns = [
+        "context",
+        "transformers, tokens/s",
+        "visiontk, tokens/s",
+        "lowest to highest",
+        "times as fast",
+        "target",
+        "of the bandwidth",
+        "tokens",
+    ]
+    more = ["context", "one, ms a token", f"{CANDIDATES}, ms a token of each", "time of one", "target"]
+    return [
+        Table(f"Visual sentences token by token: {where}{compiled}", columns, speed, notes),
+        Table(f"{CANDIDATES} candidates at once: {where}{compiled}", more, share),
+    ]
+
+
+def _theirs(material: Material, prompt: Tensor, tokens: int) -> tuple[Tensor, float]:
+    """transformers' generate with its growing cache: its tokens, and the seconds from the first to the last."""
+    times: list[float] = []
+
+    def note(_: Tensor, scores: Tensor) -> Tensor:
+        material.wait()
+        times.append(time.perf_counter())
+        scores[:, lvm_sizes.CODES :] = -torch.inf
+        return scores
+
+    options = {"do_sample": False, "max_new_tokens": tokens, "pad_token_id": 0, "attention_mask": torch.ones_like(prompt)}
+    found: Tensor = material.theirs.generate(prompt, logits_processor=[note], **options)
+    return found[0, prompt.shape[1] :], times[-1] - times[0]
+
+
+@torch.inference_mode()
+def _ours(material: Material, prompt: Tensor, tokens: int, candidates: int) -> tuple[Tensor, float]:
+    """As the adapter decodes: the tokens of the first candidate, and the seconds from the first to the last."""
+    decoder, context = material.decoder, prompt.shape[1]
+    draws = torch.zeros(candidates, device=prompt.device)
+    cache = decoder.cache(candidates, tokens if candidates > 1 else context + tokens)
+    prefix = None
+    if candidates == 1:
+        logits = decoder.prefill(prompt, cache)
+    elif decoder.compiled:
+        logits = decoder.prefill(prompt, cache.each(candidates))
+        cache.spread(candidates, context)
+    else:
+        prefix = decoder.cache(1, context)
+        logits = decoder.prefill(prompt, prefix)
+    chosen = [choose(logits.expand(candidates, -1), draws, GREEDY)]
+    material.wait()
+    begun = time.perf_counter()
+    for _ in range(tokens - 1):
+        chosen.append(choose(decoder.step(chosen[-1], cache, prefix), draws, GREEDY))
+    material.wait()
+    taken = time.perf_counter() - begun
+    decoder.give_back(cache)
+    return torch.stack(chosen, dim=1)[0], taken

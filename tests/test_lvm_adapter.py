@@ -1,0 +1,286 @@
+"""The adapter of the large vision models: pictures and tokens, loading, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import visiontk
+from tests.lvm_models import TOKENS, make_lvm
+from visiontk import catalog, hub
+from visiontk.adapters import lvm_sizes
+from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
+from visiontk.adapters.weights_file import sha256
+from visiontk.errors import ModelUnavailable, OutOfMemory, UsageError
+from visiontk.runtime import Runtime
+
+CPU = Runtime(device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_lvm(tmp_path_factory.mktemp("lvm") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> VisualSentenceModel:
+    return load(str(folder), CPU)
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """One to break."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def pictures(*sizes: tuple[int, int]) -> list[Image.Image]:
+    chance = np.random.default_rng(0)
+    return [Image.fromarray(chance.integers(0, 256, (height, width, 3), dtype=np.uint8)) for width, height in sizes]
+
+
+def test_what_a_model_says_of_itself(folder: Path, model: VisualSentenceModel) -> None:
+    assert (model.name, model.revision, model.warning) == (str(folder), sha256(folder / "llama" / "model.safetensors"), None)
+    assert (model.image_size, model.frame_tokens, model.codes, model.context_frames) == (16, TOKENS, 24, 6)
+    assert isinstance(visiontk.load("lvm", str(folder), CPU), VisualSentenceModel)
+
+
+def test_pictures_of_any_size_become_the_codes_that_diffusers_finds(folder: Path, model: VisualSentenceModel) -> None:
+    from diffusers import VQModel
+
+    reference = VQModel.from_pretrained(folder / "vqgan").eval()
+    images = [*pictures((16, 16), (40, 24), (7, 90)), Image.new("L", (5, 5), 200)]
+    tokens = model.encode(images)
+    assert (tokens.shape, tokens.dtype) == ((4, TOKENS), torch.int64)
+    for image, found in zip(images, tokens, strict=True):
+        # Bicubic, without the aspect, in [0, 1] and no mean or deviation: read_image_to_tensor of LVM's evaluation.
+        pixels = np.asarray(image.convert("RGB").resize((16, 16)), dtype=np.float32) / 255
+        with torch.no_grad():
+            latents = reference.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None]).latents
+            _, _, (_, _, want) = reference.quantize(latents)
+        assert torch.equal(found, want.flatten())
+    assert len({*tokens.flatten().tolist()}) > 5
+    assert model.encode([]).shape == (0, TOKENS)
+
+
+def test_codes_become_the_pictures_that_diffusers_decodes(folder: Path, model: VisualSentenceModel) -> None:
+    from diffusers import VQModel
+
+    reference = VQModel.from_pretrained(folder / "vqgan").eval()
+    tokens = torch.randint(0, 24, (5, TOKENS), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        want = reference.decode(tokens, force_not_quantize=True, shape=(5, 4, 4, 4)).sample.clamp(0, 1).permute(0, 2, 3, 1) * 255
+    for image, pixels in zip(model.decode(tokens), want.numpy(), strict=True):
+        assert (image.size, image.mode) == ((16, 16), "RGB")
+        assert np.abs(np.asarray(image) - pixels).max() <= 0.501
+
+
+def test_frames_come_one_by_one_with_their_pictures(model: VisualSentenceModel) -> None:
+    done: list[int] = []
+    sentence = model.encode(pictures((16, 16), (16, 16)))
+    running = model.continue_([sentence], 3, Sampling(seed=1, candidates=2), done.append)
+    assert done == []
+    for number, frames in enumerate(running):
+        assert done == list(range(1, number + 2))
+        assert [(frame.candidate, frame.number) for frame in frames] == [(0, number), (1, number)]
+        for frame in frames:
+            assert frame.image.tobytes() == model.decode(frame.tokens[None])[0].tobytes()
+            assert (frame.tokens.shape, frame.tokens.device.type) == ((TOKENS,), "cpu")
+            assert 0 < frame.nll < 20
+    assert done == [1, 2, 3]
+
+
+def test_a_run_that_is_broken_off_keeps_its_frames_and_the_next_begins_anew(model: VisualSentenceModel) -> None:
+    sentence = torch.zeros(2, TOKENS, dtype=torch.int64)
+    whole = [frames[0].tokens.tolist() for frames in model.continue_([sentence], 3, Sampling(seed=4))]
+    running = model.continue_([sentence], 3, Sampling(seed=4))
+    assert next(running)[0].tokens.tolist() == whole[0]
+    running.close()  # type: ignore[attr-defined]
+    assert [frames[0].tokens.tolist() for frames in model.continue_([sentence], 3, Sampling(seed=4))] == whole
+
+
+@pytest.mark.parametrize(
+    ("sampling", "complaint"),
+    [
+        (Sampling(temperature=0), "the temperature is 0"),
+        (Sampling(temperature=float("nan")), "the temperature is nan"),
+        (Sampling(top_k=0), "top-k is 0"),
+        (Sampling(top_p=0), "top-p is 0"),
+        (Sampling(top_p=1.5), "top-p is 1.5"),
+        (Sampling(candidates=0), "0 candidates"),
+        (Sampling(seed=-1), "the seed is -1"),
+    ],
+)
+def test_sampling_that_makes_no_sense_is_refused(model: VisualSentenceModel, sampling: Sampling, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        model.continue_([torch.zeros(1, TOKENS, dtype=torch.int64)], 1, sampling)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "complaint"),
+    [
+        (torch.zeros(0, TOKENS, dtype=torch.int64), "a sentence without frames"),
+        (torch.zeros(1, TOKENS + 1, dtype=torch.int64), r"are int64 \(1, 17\) and not int64 \(frames, 16\)"),
+        (torch.zeros(1, TOKENS), r"are float32 \(1, 16\)"),
+        (torch.full((1, TOKENS), 24), "a token is none of the 24 codes"),
+        (torch.full((1, TOKENS), -1), "a token is none of the 24 codes"),
+    ],
+)
+def test_what_are_no_tokens_of_the_model_is_refused(model: VisualSentenceModel, sentence: torch.Tensor, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        model.continue_([sentence], 1)
+
+
+def test_a_sentence_that_is_too_long_to_score_is_refused(model: VisualSentenceModel) -> None:
+    with pytest.raises(UsageError, match=r"the sentence has 7 frames; .* scores 1 to 6 at once"):
+        model.score(torch.zeros(7, TOKENS, dtype=torch.int64))
+    with pytest.raises(UsageError, match="0 frames are asked for"):
+        model.continue_([torch.zeros(1, TOKENS, dtype=torch.int64)], 0)
+
+
+def test_running_out_of_memory_is_told_as_such(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.decoder, "prefill", fail)
+    with pytest.raises(OutOfMemory):
+        list(model.continue_([torch.zeros(1, TOKENS, dtype=torch.int64)], 1, Sampling(candidates=100)))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def without(file: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({key: tensor for key, tensor in load_file(file).items() if key != name}, file, {"format": "pt"})
+
+
+LLAMA, VQGAN = Path("llama") / "model.safetensors", Path("vqgan") / "diffusion_pytorch_model.safetensors"
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a LLaMA cut off": (lambda at: cut(at / LLAMA), "the LLaMA of .* cannot be read"),
+    "a VQGAN cut off": (lambda at: cut(at / VQGAN), "diffusion_pytorch_model.safetensors cannot be read as weights"),
+    "a LLaMA that lacks a tensor": (lambda at: without(at / LLAMA, "model.norm.weight"), "lacks 1 tensors, model.norm.weight among them"),
+    "a VQGAN that lacks a tensor": (lambda at: without(at / VQGAN, "quant_conv.bias"), r"quant_conv.bias is missing"),
+    "a LLaMA of another shape": (lambda at: edit(at / "llama/config.json", hidden_size=64, head_dim=16), "the LLaMA of .* cannot be read"),
+    "a VQGAN of another shape": (lambda at: edit(at / "vqgan/config.json", vq_embed_dim=8), r"has the shape \[.*\] and not \["),
+    "a context too short": (
+        lambda at: edit(at / "llama/config.json", max_position_embeddings=31),
+        "the context of .* is 31 tokens, too short",
+    ),
+    "no size of pictures": (lambda at: edit(at / "vqgan/config.json", sample_size=17), "sample_size is 17, no multiple of 4 pixels"),
+    "another language model": (lambda at: edit(at / "llama/config.json", model_type="gpt2"), "is a gpt2 and no llama"),
+    "a torn configuration": (lambda at: cut(at / "llama/config.json"), "config.json cannot be read"),
+    "no VQGAN": (lambda at: shutil.rmtree(at / "vqgan"), "has no vqgan/"),
+    "no LLaMA": (lambda at: shutil.rmtree(at / "llama"), "has no llama/config.json with llama/model.safetensors or"),
+    "a VQGAN without weights": (lambda at: (at / VQGAN).unlink(), "has none of diffusion_pytorch_model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_model_is_told_in_one_line(copy: Path, broken: str) -> None:
+    spoil, complaint = BROKEN[broken]
+    spoil(copy)
+    with pytest.raises(ModelUnavailable, match=complaint) as caught:
+        load(str(copy), CPU)
+    assert "\n" not in str(caught.value)
+    assert "; " in str(caught.value)
+
+
+def test_a_vqgan_with_more_codes_than_the_llama_has_tokens_is_refused(tmp_path: Path) -> None:
+    folder = make_lvm(tmp_path / "lvm", codes=24, vocabulary=20)
+    with pytest.raises(ModelUnavailable, match="has 24 codes, more than the 20 tokens of its LLaMA; name two that fit"):
+        load(str(folder), CPU)
+
+
+def test_weights_in_shards_are_read_and_a_missing_one_is_named(folder: Path, copy: Path, model: VisualSentenceModel) -> None:
+    from transformers import LlamaForCausalLM
+
+    (copy / LLAMA).unlink()
+    LlamaForCausalLM.from_pretrained(folder / "llama").save_pretrained(copy / "llama", max_shard_size="30KB")
+    shards = sorted((copy / "llama").glob("model-*.safetensors"))
+    assert len(shards) > 1
+    words = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
+    sharded = load(str(copy), CPU)
+    torch.testing.assert_close(sharded.score(words), model.score(words), equal_nan=True)
+    shards[0].unlink()
+    with pytest.raises(ModelUnavailable, match=f"{shards[0].name} is missing"):
+        load(str(copy), CPU)
+
+
+def test_without_a_name_and_a_hub_it_says_that_none_can_be_had(hub_cache: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="lvm-7b is not cached, the model hub cannot be had, and no model for lvm comes") as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_public_model_is_two_repositories_in_the_cache(folder: Path, hub_cache: Path) -> None:
+    """As huggingface_hub lays a cache out."""
+    for repo, part in (("Emma02/LVM_ckpts", "llama"), ("Emma02/vqvae_ckpts", "vqgan")):
+        assert hub.cached("Emma02/LVM_ckpts") is None
+        place = hub_cache / f"models--{repo.replace('/', '--')}"
+        shutil.copytree(folder / part, place / "snapshots" / "abc123")
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text("abc123")
+    found = load(None, CPU)
+    assert (found.name, found.revision) == ("lvm-7b", "abc123")
+    words = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
+    torch.testing.assert_close(found.score(words), load(str(folder), CPU).score(words), equal_nan=True)
+    assert catalog.recommended("lvm").name == "lvm-7b"
+
+
+@pytest.mark.parametrize("name", ["lvm-8b", "vit-base"])
+def test_a_name_that_is_none_of_an_lvm_is_refused(name: str) -> None:
+    with pytest.raises(ModelUnavailable, match=f"{name} is no catalog name"):
+        load(name)
+
+
+def test_random_weights_of_a_size_are_for_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lvm_sizes.SHAPES, "300m", (16, 32, 2, 2))
+    small = {"down_block_types": ["DownEncoderBlock2D"] * 5, "block_out_channels": [4] * 5, "norm_num_groups": 2, "layers_per_block": 1}
+    monkeypatch.setattr(lvm_sizes, "VQGAN", lvm_sizes.VQGAN | small)
+    one, two, other = (load(random_weights="300m", runtime=Runtime("cpu", "fp32", seed=seed)) for seed in (1, 1, 2))
+    assert (one.name, one.revision, one.image_size, one.frame_tokens, one.codes, one.context_frames) == (
+        "random-300m",
+        "seed:1",
+        256,
+        256,
+        8192,
+        16,
+    )
+    words = torch.arange(256).reshape(1, 256)
+    assert torch.equal(one.score(words).nan_to_num(), two.score(words).nan_to_num())
+    assert not torch.equal(one.score(words).nan_to_num(), other.score(words).nan_to_num())
+
+
+def test_options_of_loading_that_make_no_sense_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="there is no size '9b'; use 300m, 600m, 1b, 3b, 7b"):
+        load(random_weights="9b")
+    with pytest.raises(UsageError, match="exclude each other"):
+        load(str(folder), random_weights="300m")
+    with pytest.raises(UsageError, match="quantization 'int3' is unknown; use int8"):
+        load(str(folder), quantize="int3")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package torchao"):
+        load(str(folder), quantize="int8")

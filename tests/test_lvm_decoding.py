@@ -1,0 +1,307 @@
+"""Decoding against transformers: greedy tokens, distributions, candidates, sliding, scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.lvm_models import TOKENS, make_lvm
+from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
+from visiontk.adapters.lvm_cache import KeysValues, Shape
+from visiontk.adapters.lvm_linear import FewRows, block_rows, speed_up
+from visiontk.adapters.lvm_sampling import choose, draws, probabilities
+from visiontk.runtime import Runtime
+
+CODES, FRAMES = 24, 6
+CPU = Runtime(device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=[4, 2], ids=["as many heads of keys", "grouped queries"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Token 2 is the end in its configuration, as in that of the public model, and one of the codes."""
+    return make_lvm(tmp_path_factory.mktemp("lvm"), kv_heads=request.param, eos=2, frames=FRAMES)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> VisualSentenceModel:
+    return load(str(folder), CPU)
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Any:
+    """The same LLaMA as transformers alone reads it, with nothing of ours."""
+    from transformers import LlamaForCausalLM
+
+    network = LlamaForCausalLM.from_pretrained(folder / "llama").eval()
+    network.generation_config.eos_token_id = None
+    return network
+
+
+def sentence(seed: int, frames: int) -> Tensor:
+    return torch.randint(0, CODES, (frames, TOKENS), generator=torch.Generator().manual_seed(seed))
+
+
+def generated(reference: Any, prompt: Tensor, count: int) -> Tensor:
+    """What transformers' generate makes of a prompt (tokens,), the likeliest of the codes each time."""
+    ones = torch.ones_like(prompt)[None]  # or it takes tokens that are the padding's for padding
+    forbidden = list(range(CODES, reference.config.vocab_size))
+    options = {"do_sample": False, "pad_token_id": 0, "suppress_tokens": forbidden, "max_new_tokens": count}
+    tokens: Tensor = reference.generate(prompt[None], attention_mask=ones, **options)
+    return tokens[0, len(prompt) :]
+
+
+def made(model: VisualSentenceModel, prompts: list[Tensor], count: int, sampling: Sampling) -> Any:
+    """Frames by sentence and candidate, in their order."""
+    rows: dict[tuple[int, int], list[Any]] = {}
+    for frames in model.continue_(prompts, count, sampling):
+        assert [(frame.sentence, frame.candidate) for frame in frames] == sorted((frame.sentence, frame.candidate) for frame in frames)
+        for frame in frames:
+            rows.setdefault((frame.sentence, frame.candidate), []).append(frame)
+    return rows
+
+
+def tokens_of(frames: list[Any]) -> Tensor:
+    return torch.stack([frame.tokens for frame in frames])
+
+
+@pytest.mark.parametrize(("seed", "frames", "count"), [(0, 1, 1), (1, 1, 5), (2, 3, 3), (3, 5, 1), (4, 2, 2)])
+def test_greedy_is_what_transformers_generates_token_for_token(
+    model: VisualSentenceModel, reference: Any, seed: int, frames: int, count: int
+) -> None:
+    prompt = sentence(seed, frames)
+    rows = made(model, [prompt], count, Sampling(greedy=True))
+    want = generated(reference, prompt.flatten(), count * TOKENS)
+    assert torch.equal(tokens_of(rows[0, 0]).flatten(), want)
+    assert [frame.context for frame in rows[0, 0]] == [tuple(range(frames + number)) for number in range(count)]
+
+
+@pytest.mark.parametrize(("seed", "candidates"), [(0, 1), (1, 2)])
+def test_past_the_context_it_is_what_transformers_makes_of_the_frames_that_are_named(
+    model: VisualSentenceModel, reference: Any, seed: int, candidates: int
+) -> None:
+    prompt = sentence(seed, 4)
+    rows = made(model, [prompt], 6, Sampling(greedy=True, candidates=candidates))
+    for frames in rows.values():
+        known = list(prompt)
+        for frame in frames:
+            seen = torch.stack([known[place] for place in frame.context])
+            assert torch.equal(frame.tokens, generated(reference, seen.flatten(), TOKENS))
+            known.append(frame.tokens)
+
+
+def test_several_frames_are_dropped_at_once_and_never_more_than_the_context_is_seen(model: VisualSentenceModel) -> None:
+    rows = made(model, [sentence(0, 4)], 9, Sampling(greedy=True))
+    spans = [(frame.context[0], frame.context[-1]) for frame in rows[0, 0]]
+    # Six frames fit. Once they are there, four of them are kept and room is made for two.
+    assert spans == [(0, 3), (0, 4), (2, 5), (2, 6), (4, 7), (4, 8), (6, 9), (6, 10), (8, 11)]
+    assert all(frame.context == tuple(range(frame.context[0], frame.context[-1] + 1)) for frame in rows[0, 0])
+
+
+def test_of_a_prompt_that_is_longer_than_the_context_the_last_frames_count(model: VisualSentenceModel) -> None:
+    long = sentence(3, 9)
+    rows = made(model, [long], 2, Sampling(greedy=True))
+    short = made(model, [long[-5:]], 2, Sampling(greedy=True))
+    assert [frame.context for frame in rows[0, 0]] == [(4, 5, 6, 7, 8), (6, 7, 8, 9)]
+    assert torch.equal(tokens_of(rows[0, 0]), tokens_of(short[0, 0]))
+
+
+def test_a_prompt_is_read_once_in_one_pass_whatever_the_candidates(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, ...]] = []
+    prefill, step = model.decoder.prefill, model.decoder.step
+
+    def note_prefill(tokens: Tensor, cache: KeysValues) -> Tensor:
+        read.append(tuple(tokens.shape))
+        return prefill(tokens, cache)
+
+    def note_step(tokens: Tensor, *rest: Any) -> Tensor:
+        read.append(tuple(tokens.shape))
+        return step(tokens, *rest)
+
+    monkeypatch.setattr(model.decoder, "prefill", note_prefill)
+    monkeypatch.setattr(model.decoder, "step", note_step)
+    list(model.continue_([sentence(0, 2), sentence(1, 2)], 2, Sampling(candidates=3)))
+    assert read == [(2, 2 * TOKENS)] + [(6,)] * (2 * TOKENS - 1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.6}, {"temperature": 1.4, "top_k": 9, "top_p": 0.8}]
+)
+def test_candidates_and_sentences_in_one_batch_are_those_that_are_made_one_by_one(
+    model: VisualSentenceModel, options: dict[str, Any]
+) -> None:
+    prompts = [sentence(0, 2), sentence(1, 4), sentence(2, 2)]
+    together = made(model, prompts, 3, Sampling(seed=5, candidates=3, **options))
+    for place, prompt in enumerate(prompts):
+        for candidate in range(3):
+            alone = made(model, [prompt], 3, Sampling(seed=5, first_candidate=candidate, **options))
+            [(key, frames)] = alone.items()
+            assert key == (0, candidate)
+            assert torch.equal(tokens_of(together[place, candidate]), tokens_of(frames))
+            assert [frame.context for frame in together[place, candidate]] == [frame.context for frame in frames]
+            assert [frame.nll for frame in together[place, candidate]] == pytest.approx([frame.nll for frame in frames], abs=1e-4)
+
+
+def test_seeds_and_candidates_differ_and_the_same_seed_repeats(model: VisualSentenceModel) -> None:
+    prompt = [sentence(0, 2)]
+    first = made(model, prompt, 2, Sampling(seed=1, candidates=3))
+    again = made(model, prompt, 2, Sampling(seed=1, candidates=3))
+    other = made(model, prompt, 2, Sampling(seed=2, candidates=3))
+    assert all(torch.equal(tokens_of(first[key]), tokens_of(again[key])) for key in first)
+    assert len({tuple(tokens_of(frames).flatten().tolist()) for rows in (first, other) for frames in rows.values()}) == 6
+
+
+def warped(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """The distribution of transformers' processors, in the order in which its generate applies them."""
+    from transformers.generation import logits_process
+
+    ids = torch.zeros(len(logits), 1, dtype=torch.int64)
+    scores: Tensor = logits_process.TemperatureLogitsWarper(temperature)(ids, logits)
+    if top_k is not None:
+        scores = logits_process.TopKLogitsWarper(top_k)(ids, scores)
+    if top_p is not None:
+        scores = logits_process.TopPLogitsWarper(top_p)(ids, scores)
+    return scores.softmax(-1)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("top_k", [None, 1, 7, 500])
+@pytest.mark.parametrize("top_p", [None, 0.05, 0.5, 0.95])
+def test_the_distribution_is_that_of_transformers_processors(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    logits = 3 * torch.randn(5, 200, generator=torch.Generator().manual_seed(1))
+    got = probabilities(logits, Sampling(temperature, top_k, top_p))
+    want = warped(logits, temperature, top_k, top_p)
+    assert torch.equal(got > 0, want > 0)
+    torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, top_k=6), Sampling(1.5, top_p=0.7)])
+def test_evenly_spaced_draws_take_each_code_as_often_as_it_is_likely(sampling: Sampling) -> None:
+    logits = 2 * torch.randn(1, 30, generator=torch.Generator().manual_seed(4))
+    number = 20_000
+    even = (torch.arange(number) + 0.5) / number
+    taken = choose(logits.expand(number, -1), even, sampling).bincount(minlength=30) / number
+    want = warped(logits, sampling.temperature, sampling.top_k, sampling.top_p)[0]
+    assert (taken - want).abs().max() < 2 / number
+    assert not taken[want == 0].any()
+
+
+def test_the_ends_of_the_draws_fall_on_codes_that_can_be_drawn() -> None:
+    logits = torch.tensor([[-torch.inf, 1.0, 2.0, -torch.inf]]).expand(2, -1)
+    assert choose(logits, torch.tensor([0.0, 1.0 - 2**-24]), Sampling()).tolist() == [1, 2]
+
+
+def test_draws_are_uniform_and_belong_to_seed_candidate_and_frame() -> None:
+    three = draws(Sampling(seed=3, candidates=3), 2, 4000)
+    assert three.shape == (4000, 3)
+    assert torch.equal(three[:, 1:2], draws(Sampling(seed=3, first_candidate=1), 2, 4000))
+    assert not torch.equal(three, draws(Sampling(seed=3, candidates=3), 3, 4000))
+    assert not torch.equal(three, draws(Sampling(seed=4, candidates=3), 2, 4000))
+    sorted_ = three.sort(dim=0).values
+    even = (torch.arange(4000) + 0.5)[:, None] / 4000
+    assert (sorted_ - even).abs().max() < 1.95 / 4000**0.5  # Kolmogorov and Smirnov, at 0.1 %
+    assert torch.corrcoef(three.T).triu(1).abs().max() < 0.06
+
+
+def test_the_score_is_the_cross_entropy_of_a_plain_forward(model: VisualSentenceModel, reference: Any) -> None:
+    words = sentence(8, FRAMES)
+    got = model.score(words)
+    with torch.no_grad():
+        logits = reference(words.flatten()[None]).logits[0, :-1, :CODES]
+    want = nn.functional.cross_entropy(logits, words.flatten()[1:], reduction="none")
+    assert got.shape == (FRAMES, TOKENS)
+    assert got[0, 0].isnan()
+    torch.testing.assert_close(got.flatten()[1:], want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(0.5, top_k=3, seed=1, candidates=2)])
+def test_the_likelihood_of_a_frame_is_its_score_under_the_unmodified_distribution(model: VisualSentenceModel, sampling: Sampling) -> None:
+    prompt = sentence(9, 2)
+    for frames in made(model, [prompt], 3, sampling).values():
+        scores = model.score(torch.cat([prompt, tokens_of(frames)]))
+        assert [frame.nll for frame in frames] == pytest.approx(scores[2:].mean(1).tolist(), abs=1e-5)
+
+
+def test_a_compiled_decoder_says_the_same(folder: Path, model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[dict[str, Any]] = []
+    real = torch.compile
+
+    def eagerly(function: Any, **options: Any) -> Any:
+        graphs.append(options)
+        return real(function, backend="eager", **{key: value for key, value in options.items() if key != "mode"})
+
+    monkeypatch.setattr(torch, "compile", eagerly)  # the real backend needs a C++ compiler and half a minute
+    compiled = load(str(folder), Runtime(device="cpu", dtype="fp32", compile=True))
+    assert graphs == [{"mode": None, "fullgraph": True, "dynamic": False}]
+    for sampling in (Sampling(greedy=True), Sampling(seed=2, candidates=2)):
+        want, got = (made(one, [sentence(0, 3)], 5, sampling) for one in (model, compiled))
+        assert all(torch.equal(tokens_of(want[key]), tokens_of(got[key])) for key in want)
+        assert [frame.context for frame in want[0, 0]] == [frame.context for frame in got[0, 0]]
+
+
+def test_a_cache_is_allocated_once_and_its_parts_are_views() -> None:
+    shape = Shape(2, 3, 4, torch.float32, torch.device("cpu"))
+    cache = KeysValues.empty(shape, 2, 10)
+    place = cache.keys[1].data_ptr()
+    first, second = torch.randn(2, 3, 6, 4), torch.randn(2, 3, 1, 4)
+    cache.update(first, -first, 1)
+    cache.length = 6
+    keys, values = cache.update(second, -second, 1)
+    assert torch.equal(keys, torch.cat([first, second], 2))
+    assert torch.equal(values, -keys)
+    assert keys.data_ptr() == place == cache.keys[1].data_ptr()
+    assert shape.bytes(2, 10) == sum(tensor.numel() * 4 for tensor in (*cache.keys, *cache.values))
+
+
+def test_int8_weights_stay_close_to_the_whole_ones(folder: Path, model: VisualSentenceModel) -> None:
+    small = load(str(folder), CPU, quantize="int8")
+    words = sentence(1, 4)
+    difference = (small.score(words) - model.score(words)).nan_to_num().abs()
+    assert 0 < difference.mean() < 0.1
+    rows = made(small, [words[:2]], 2, Sampling(seed=1, candidates=2))
+    assert tokens_of(rows[0, 1]).max() < CODES
+    assert type(small.decoder.network.model.layers[0].mlp.up_proj.weight.data).__name__ != "Tensor"
+
+
+def test_bf16_is_close_to_fp32_and_pictures_stay_in_fp32(folder: Path, model: VisualSentenceModel) -> None:
+    half = load(str(folder), Runtime(device="cpu", dtype="bf16"))
+    assert half.decoder.shape.dtype == torch.bfloat16
+    words = sentence(1, 4)
+    assert (half.score(words) - model.score(words)).nan_to_num().abs().mean() < 0.05
+    assert [image.tobytes() for image in half.decode(words)] == [image.tobytes() for image in model.decode(words)]
+    list(half.continue_([words], 2, Sampling(candidates=2)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9])
+def test_a_few_vectors_are_multiplied_in_blocks_to_the_same_product(count: int) -> None:
+    whole = nn.Linear(48, 336, bias=False)
+    blocks = FewRows(whole, 168)
+    assert blocks.weight is whole.weight
+    for shape in ((count, 48), (count, 1, 48)):
+        vectors = torch.randn(shape, generator=torch.Generator().manual_seed(count))
+        with torch.no_grad():
+            got, want = blocks(vectors), vectors.double() @ whole.weight.T.double()
+        torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
+
+
+def test_only_float32_matrices_that_can_be_cut_are() -> None:
+    network = nn.Sequential(
+        nn.Linear(8, 1024, bias=False),
+        nn.Linear(8, 97, bias=False),
+        nn.Linear(8, 1024),
+        nn.Linear(8, 256, bias=False, dtype=torch.bfloat16),
+    )
+    speed_up(network)
+    assert [type(layer) for layer in network] == [FewRows, nn.Linear, nn.Linear, nn.Linear]
+    assert [block_rows(rows) for rows in (8192, 2688, 1024, 128, 100, 97)] == [256, 384, 256, 64, None, None]

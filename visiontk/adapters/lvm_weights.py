@@ -1,0 +1,204 @@
+"""Reading the two networks of an LVM, from a folder, from two repositories, or at random, and whether they fit each other."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from visiontk import catalog
+from visiontk.errors import ModelUnavailable, UsageError
+from visiontk.hub import first_line
+
+from . import lvm_convert, lvm_sizes
+from .generate_quiet import importing, quiet
+from .weights_file import StateDict, sha256
+
+QUANTIZE = ("int8",)
+
+
+@dataclass(frozen=True)
+class Files:
+    """An LVM on this disk.
+
+    Attributes:
+        llama, vqgan: folders.
+        weights: the LLaMA's file of weights, or the list of its shards.
+    """
+
+    llama: Path
+    vqgan: Path
+    weights: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes of the LLaMA's weights."""
+        return sum(file.stat().st_size for file in self.shards)
+
+    @property
+    def shards(self) -> list[Path]:
+        """The LLaMA's files of weights. Raises ModelUnavailable where the list of them is broken."""
+        if self.weights.suffix != ".json":
+            return [self.weights]
+        named = lvm_convert.read_config(self.weights).get("weight_map")
+        if not isinstance(named, dict) or not named:
+            raise ModelUnavailable(f"{self.weights} lists no files of weights; fetch the model again")
+        files = [self.llama / str(name) for name in sorted({*named.values()})]
+        missing = next((file for file in files if not file.is_file()), None)
+        if missing is not None:
+            raise ModelUnavailable(f"{missing} is missing; fetch the model again")
+        return files
+
+    @property
+    def revision(self) -> str:
+        """The sha256 of the LLaMA's weights, or of the list of its shards."""
+        return sha256(self.weights)
+
+
+def files(location: catalog.Location) -> Files:
+    """Where the two networks of a model lie. Raises ModelUnavailable where one is missing."""
+    if location.companion is not None:
+        return Files(location.weights.parent, location.companion, location.weights)
+    if location.folder is None or location.folder == location.weights.parent:
+        raise ModelUnavailable(f"{location.name} is no folder with llama/ and vqgan/ in it; name one, or convert the public files into one")
+    found = Files(location.weights.parent, location.folder / "vqgan", location.weights)
+    if not found.vqgan.is_dir():
+        raise ModelUnavailable(f"the folder {location.name} has no vqgan/; name a folder with llama/ and vqgan/ in it")
+    return found
+
+
+def read(found: Files, dtype: torch.dtype, name: str) -> tuple[Any, Any]:
+    """VQGAN (fp32) and LLaMA (of the dtype) on the CPU, in evaluation mode, checked against each other. Raises ModelUnavailable."""
+    config, tensors = lvm_convert.read_vqgan(found.vqgan, name)
+    vqgan = build_vqgan(config, tensors, name)
+    llama = read_llama(found.llama, dtype, name, found.shards)
+    check(vqgan, llama, name)
+    return vqgan, llama
+
+
+def build_vqgan(config: dict[str, Any], tensors: StateDict, name: str) -> Any:
+    """A ``VQModel`` with its weights. Raises ModelUnavailable where the two do not fit."""
+    with importing():
+        from diffusers import VQModel
+
+    def build() -> Any:
+        with torch.device("meta"):
+            return VQModel.from_config(config)
+
+    vqgan = _guarded(name, "VQGAN", build)
+    for key, wanted in vqgan.state_dict().items():
+        if key not in tensors:
+            raise ModelUnavailable(f"the VQGAN of {name} does not fit its configuration ({key} is missing); fetch it again")
+        if tensors[key].shape != wanted.shape:
+            shapes = f"{key} has the shape {list(tensors[key].shape)} and not {list(wanted.shape)}"
+            raise ModelUnavailable(f"the VQGAN of {name} does not fit its configuration ({shapes}); fetch it again")
+    unknown = next((key for key in tensors if key not in vqgan.state_dict()), None)
+    if unknown is not None:
+        raise ModelUnavailable(f"the VQGAN of {name} does not fit its configuration ({unknown} is unknown); fetch it again")
+    vqgan.load_state_dict(tensors, assign=True)
+    return vqgan.eval().requires_grad_(False)
+
+
+def read_llama(folder: Path, dtype: torch.dtype | str, name: str, shards: list[Path] | None = None) -> Any:
+    """A ``LlamaForCausalLM``. Raises ModelUnavailable where a file is missing, broken or of another model."""
+    with importing():
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = lvm_convert.read_config(folder / "config.json")
+    if config.get("model_type") != "llama":
+        raise ModelUnavailable(f"the language model of {name} is a {config.get('model_type')} and no llama; name another model")
+
+    def build() -> Any:
+        with quiet():
+            made = LlamaConfig.from_dict(config)
+            made.eos_token_id = made.bos_token_id = made.pad_token_id = None  # the default 2 is a code
+            safe = None if shards is None else shards[0].suffix == ".safetensors"
+            return LlamaForCausalLM.from_pretrained(
+                folder, config=made, dtype=dtype, local_files_only=True, use_safetensors=safe, output_loading_info=True
+            )
+
+    llama, told = _guarded(name, "LLaMA", build)
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ModelUnavailable(f"the LLaMA of {name} lacks {len(missing)} tensors, {missing[0]} among them; fetch the model again")
+    return llama.eval().requires_grad_(False)
+
+
+def random(size: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:
+    """A VQGAN of the public shape and a LLaMA of a size of the paper with random weights, for measuring. Raises UsageError."""
+    with importing():
+        from diffusers import VQModel
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+    if size not in lvm_sizes.SHAPES:
+        raise UsageError(f"there is no size {size!r}; use {', '.join(lvm_sizes.SHAPES)}")
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    with quiet():
+        vqgan = VQModel.from_config(lvm_sizes.VQGAN)
+        llama = LlamaForCausalLM._from_config(LlamaConfig(**lvm_sizes.llama(size)), dtype=dtype)
+    torch.random.set_rng_state(state)
+    return vqgan.eval().requires_grad_(False), llama.eval().requires_grad_(False)
+
+
+def check(vqgan: Any, llama: Any, name: str) -> None:
+    """Raises ModelUnavailable where the two networks do not belong together."""
+    codes, vocabulary = int(vqgan.config.num_vq_embeddings), int(llama.config.vocab_size)
+    if vocabulary < codes:
+        raise ModelUnavailable(f"the VQGAN of {name} has {codes} codes, more than the {vocabulary} tokens of its LLaMA; name two that fit")
+    context, tokens = int(llama.config.max_position_embeddings), frame_tokens(vqgan)
+    if context < 2 * tokens:
+        message = f"the context of {name} is {context} tokens, too short for a frame to see and a frame to make of {tokens} tokens each"
+        raise ModelUnavailable(f"{message}; name another model")
+
+
+def frame_tokens(vqgan: Any) -> int:
+    """Tokens of one frame. Raises ModelUnavailable where the configuration gives none."""
+    size, factor = vqgan.config.sample_size, 2 ** (len(vqgan.config.block_out_channels) - 1)
+    if type(size) is not int or size < factor or size % factor:
+        raise ModelUnavailable(f"the VQGAN's sample_size is {size!r:.40}, no multiple of {factor} pixels; mend its config.json")
+    side: int = size // factor
+    return side * side
+
+
+def keep_codes(llama: Any, codes: int) -> None:
+    """Leave out the rows of the last layer that stand for no code: nothing is ever computed for them."""
+    head = llama.lm_head
+    assert math.prod(head.weight.shape) > 0 and head.bias is None, "a LLaMA's head is a matrix"
+    made = nn.Linear(head.in_features, codes, bias=False, device="meta")
+    made.weight = nn.Parameter(head.weight[:codes], requires_grad=False)
+    llama.lm_head = made
+
+
+def check_quantize(quantize: str | None) -> None:
+    """Raises UsageError for what is no way to quantize, or lacks its package."""
+    if quantize is not None and quantize not in QUANTIZE:
+        raise UsageError(f"quantization {quantize!r} is unknown; use {', '.join(QUANTIZE)}")
+    if quantize is not None and importlib.util.find_spec("torchao") is None:
+        raise UsageError(f"quantization to {quantize} needs the package torchao; install visiontk[quantize]")
+
+
+def to_int8(llama: Any) -> None:
+    """The weights of all matrices in 8 bits, one scale for each row; they are multiplied in the model's own type."""
+    with importing():
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    with quiet():
+        quantize_(llama, Int8WeightOnlyConfig())
+
+
+def _guarded(name: str, part: str, build: Callable[[], Any]) -> Any:
+    try:
+        return build()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # configurations and weights of all kinds reach all of diffusers' and transformers' constructors
+        raise ModelUnavailable(
+            f"the {part} of {name} cannot be read ({first_line(error)[:300]}); fetch it again, or name another"
+        ) from error
