@@ -13,7 +13,7 @@ from visiontk.runtime import Runtime
 
 def complete_models() -> list[str]:
     """For shell completion of model names."""
-    return complete_classifiers() + complete_segmenters()
+    return complete_classifiers() + complete_segmenters() + complete_generators()
 
 
 def complete_classifiers() -> list[str]:
@@ -24,6 +24,11 @@ def complete_classifiers() -> list[str]:
 def complete_segmenters() -> list[str]:
     """Likewise."""
     return _names("segment")
+
+
+def complete_generators() -> list[str]:
+    """Likewise."""
+    return _names("generate")
 
 
 def _names(task: str) -> list[str]:
@@ -45,6 +50,16 @@ ClassifyModel = Annotated[
 SegmentModel = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME", help="Catalog name, hub id or local path.", autocompletion=complete_segmenters),
+]
+GenerateModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Catalog name, hub id, local folder or safetensors file.",
+        autocompletion=complete_generators,
+    ),
 ]
 Stage = Annotated[str | None, typer.Option("--as", metavar="KEY", help="Key of the results in the record, instead of the command's name.")]
 Format = Annotated[

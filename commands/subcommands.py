@@ -21,6 +21,18 @@ def _segment() -> typer.Typer:
     return _single(segment)
 
 
+def _generate() -> typer.Typer:
+    from .generate import generate
+
+    return _single(generate)
+
+
+def _replay() -> typer.Typer:
+    from .replay import replay
+
+    return _single(replay)
+
+
 def _inspect() -> typer.Typer:
     from .inspect import inspect
 
@@ -67,6 +79,8 @@ def _schema() -> typer.Typer:
 SUBCOMMANDS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "classify": ("Label images and video frames.", _classify),
     "segment": ("Cut out objects in images and videos.", _segment),
+    "generate": ("Make images from text.", _generate),
+    "replay": ("Make an image again, and say whether it is the same.", _replay),
     "inspect": ("Draw what a vision transformer has learned.", _inspect),
     "train": ("Train models on your own pictures.", _train),
     "eval": ("Measure results against the truth.", _eval),

@@ -15,6 +15,8 @@ COMMANDS = (
     "",
     "classify",
     "segment",
+    "generate",
+    "replay",
     "inspect",
     "models",
     "models list",

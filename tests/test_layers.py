@@ -17,6 +17,8 @@ MAY_IMPORT = {
     "hub": {"errors"},
     "catalog": {"errors", "hub"},
     "prompts": {"errors"},
+    "seeds": {"errors"},
+    "orders": {"errors", "records", "seeds"},
     "stream": {"errors", "records"},
     "resume": {"errors", "records"},
     "artefacts": {"errors", "records"},

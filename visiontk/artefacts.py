@@ -24,11 +24,16 @@ class Naming:
 
     Two items of one run that come to the same name get ``-2``, ``-3`` ...; a file that was there before the run is left alone unless
     ``overwrite``: it is an error, or with ``aside`` the next free number is taken.
+
+    A command may have ``fields`` of its own, such as ``{seed}``, and a ``pattern`` of all fields for the names in a folder; without one
+    they are made of the item's name, its frame and the kind.
     """
 
     out: str | None
     overwrite: bool = False
     aside: bool = False
+    fields: tuple[str, ...] = ()
+    pattern: str | None = None
     _used: dict[Path, int] = field(default_factory=dict)
     _own: set[Path] = field(default_factory=set)  # of the run that is gone on with
 
@@ -50,26 +55,30 @@ class Naming:
 
     def __post_init__(self) -> None:
         try:
-            (self.out or "").format(**dict.fromkeys(FIELDS, "x"))
+            (self.out or "").format(**dict.fromkeys((*FIELDS, *self.fields), "x"))
         except (KeyError, ValueError, IndexError) as error:
-            fields = " ".join(f"{{{name}}}" for name in FIELDS)
+            fields = " ".join(f"{{{name}}}" for name in (*FIELDS, *self.fields))
             raise UsageError(f"-o {self.out}: {error} is no field of a template; there are {fields}") from error
 
-    def path(self, record: Record, index: int, kind: str, suffix: str) -> Path:
+    def path(self, record: Record, index: int, kind: str, suffix: str, **values: str) -> Path:
         """The artefact's path. ``kind`` is what it shows (``attention``) and may be empty, ``suffix`` its file type with the dot.
+
+        ``values`` are those of the command's own ``fields``.
 
         Raises:
             ItemError: ``exists``, a file of that name is there and may not be replaced.
         """
         path = str(record.get("path", "item"))
         about = Path("stdin" if path == "-" else path)
-        values = {"stem": _short(about.stem), "name": _short(about.name), "parent": about.parent.name, "kind": kind}
+        values |= {"stem": _short(about.stem), "name": _short(about.name), "parent": about.parent.name, "kind": kind}
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
             wanted = Path(self.out.format(**values).removesuffix(ending) + suffix)
         elif self.out and not is_folder(self.out):
             wanted = Path(self.out).with_suffix(suffix)
+        elif self.pattern:
+            wanted = Path(self.out or DEFAULT_FOLDER) / (self.pattern.format(**values) + suffix)
         else:
             frame = f"-{record['frame']:06d}" if "frame" in record else ""
             wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"

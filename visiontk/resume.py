@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,17 @@ class Held:
         counts: how many lines there are of each item, by `identity`.
         left: those of them that have not met their item yet.
         model: name and revision of the model that wrote them; None where no line names one.
+        prompts: what the command line asked for, as the first line that says it has it.
         files: artefacts that the lines name, and the path of the item that each belongs to.
+        identify: 16 bytes that tell items apart.
     """
 
     counts: Counter[bytes] = field(default_factory=Counter)
     left: Counter[bytes] = field(default_factory=Counter)
     model: tuple[str, str] | None = None
+    prompts: list[str] | None = None
     files: dict[str, str] = field(default_factory=dict)
+    identify: Callable[[Record], bytes] = field(default_factory=lambda: identity)
 
     def skip(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
         """Leave out as many of each item as the file holds: an input that comes twice is answered twice, before and after a stop."""
@@ -37,11 +41,11 @@ class Held:
 
     def has(self, record: Record) -> bool:
         """Whether there is a line of this item that has not met its item yet."""
-        return self.left[identity(record)] > 0
+        return self.left[self.identify(record)] > 0
 
     def take(self, record: Record) -> bool:
         """Whether there is one, and this is its item."""
-        key = identity(record)
+        key = self.identify(record)
         found = self.left[key] > 0
         if found:
             self.left[key] -= 1
@@ -55,17 +59,17 @@ def identity(record: Record) -> bytes:
     return hashlib.blake2b(encode(about), digest_size=16).digest()
 
 
-def read_held(file: Path, stage: str) -> Held:
+def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = identity) -> Held:
     """Read what ``file`` holds of the stage named ``stage``, and cut off a torn last line, so that appending goes on at a line's start.
 
     A file that does not exist holds nothing. Nothing is cut before every whole line has been read as a record of this stage, so a file that
-    was named by mistake is left as it is.
+    was named by mistake is left as it is. ``identify`` is for commands whose items are not told apart by path and frame.
 
     Raises:
         UsageError: the file is not one that this stage wrote.
         OutputError: the file cannot be read or repaired.
     """
-    held = Held()
+    held = Held(identify=identify)
     whole = 0
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # a pipe holds nothing, and a device like /dev/full would never end
@@ -97,10 +101,13 @@ def _hold(held: Held, line: bytes, stage: str, where: str) -> None:
             raise UsageError(f'{where} has no "{stage}"; --resume takes the file of records that this command wrote (see also --as)')
         if held.model is None and "model" in value:
             held.model = str(value["model"]), str(value.get("revision"))
+        if held.prompts is None and isinstance(value.get("prompts"), list):
+            held.prompts = [str(text) for text in value["prompts"]]
         held.files |= dict.fromkeys(_files(value), str(record.get("path", "")))
     # Failed lines count as held: trying them again would make two lines of one item.
-    held.counts[identity(record)] += 1
-    held.left[identity(record)] += 1
+    key = held.identify(record)
+    held.counts[key] += 1
+    held.left[key] += 1
 
 
 def _files(value: Record) -> Iterator[str]:

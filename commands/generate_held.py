@@ -1,0 +1,60 @@
+"""What a stopped run of `visiontk generate` left: lines, and the files that they name."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+
+from visiontk import resume
+from visiontk.errors import ItemError
+from visiontk.records import Record, decode
+
+from . import generate_record
+
+
+class HeldPictures:
+    """The lines of ``--resume FILE``, or none. It is true where there are some.
+
+    Attributes:
+        files: the pictures that they name.
+        lines: what `resume.read_held` says of them.
+    """
+
+    def __init__(self, file: Path | None, stage: str) -> None:
+        self._identify: Callable[[Record], bytes] = generate_record.identify(stage)
+        self.lines = resume.read_held(file, stage, self._identify) if file else resume.Held(identify=self._identify)
+        self._paths: dict[bytes, deque[str]] = defaultdict(deque)
+        self._stage = stage
+        if self.lines.counts and file:
+            with file.open("rb") as lines:
+                for line in lines:
+                    record = decode(line)
+                    if "path" in record and "error" not in record.get(stage, {"error": {}}):
+                        self._paths[self._identify(record)].append(record["path"])
+        self.files = {Path(path) for paths in self._paths.values() for path in paths}
+
+    def __bool__(self) -> bool:
+        return bool(self.lines.counts)
+
+    def take(self, record: Record) -> bool:
+        """Whether there is a line of this item that has not met its item yet; if so, it has now."""
+        return self.lines.take(record)
+
+    def take_picture(self, record: Record) -> str | None:
+        """Likewise of a picture that was made: its file, or None."""
+        if not self.take(record):
+            return None
+        paths = self._paths[self._identify(record)]
+        return paths.popleft() if paths else ""
+
+    def made_same(self, path: Path, record: Record) -> bool:
+        """Whether the file says that it was made from what the record says. Raises ItemError where it says nothing."""
+        from visiontk.media import embedded, files
+
+        text = embedded.read(files.read(str(path)))
+        try:
+            value = decode(text.encode("utf-8", "surrogatepass"))
+        except ItemError:
+            return False
+        return self._identify({self._stage: value}) == self._identify(record)

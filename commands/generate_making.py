@@ -1,0 +1,139 @@
+"""Pictures in the making: from the model, with previews on the way, into files and lines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiontk.artefacts import write
+from visiontk.errors import ItemError
+from visiontk.records import Record, encode
+from visiontk.stream import Outcome
+
+from . import generate_names, generate_record, interrupts, writers
+from .generate_plan import Asked, Plan, Planned, Ready
+from .generate_progress import GenerateReport
+
+if TYPE_CHECKING:
+    from visiontk.adapters.generate_types import Generated, Step
+
+
+@dataclass(frozen=True)
+class Made:
+    """A picture of the plan, its previews already on disk."""
+
+    ready: Ready
+    generated: Generated
+    previews: list[str]
+
+
+class Making:
+    """Drives the model through the plan.
+
+    Attributes:
+        made: the files of pictures that are done, by their index; those of a stopped run are among them.
+    """
+
+    def __init__(self, plan: Plan, report: GenerateReport, every: int | None) -> None:
+        self._plan, self._report, self._every = plan, report, every
+        self._warned: set[str] = set()
+        self._own: dict[int, Path] = {}
+
+    @property
+    def made(self) -> dict[int, Path]:
+        held = {one.index: one.path for one in self._plan.pictures if one.index in self._plan.held_places and one.path is not None}
+        return {**held, **self._own}
+
+    @staticmethod
+    def itself(ready: Ready) -> Ready:
+        return ready
+
+    def predict(self, batch: Sequence[Ready]) -> list[Made | ItemError]:
+        """Raises OutOfMemory, and OutputError where a preview cannot be written."""
+        if not batch:
+            return []
+        self._report.begin()
+        previews: list[list[str]] = [[] for _ in batch]
+
+        def on_step(step: Step) -> None:
+            self._report.step(step)
+            if self._every and step.done % self._every == 0 and step.done < step.steps:
+                for place, picture in zip(step.places, step.pictures(), strict=True):
+                    previews[place].append(_write_preview(batch[place].planned, step.done, picture))
+
+        answers = self._plan.generator.generate([ready.request for ready in batch], on_step)
+        return [
+            answer if isinstance(answer, ItemError) else Made(ready, answer, listed)
+            for ready, answer, listed in zip(batch, answers, previews, strict=True)
+        ]
+
+    def finished(self, outcomes: Iterator[Outcome[Made]]) -> Iterator[Outcome[Record]]:
+        """Outcomes with their files written: the record is the line's own part, the result what stands under the stage's key.
+
+        Raises:
+            OutputError: the disk is full, the folder read-only.
+        """
+        with closing(outcomes):  # type: ignore[type-var]
+            for outcome in outcomes:
+                item = outcome.item
+                if not isinstance(item, Asked) or item.planned is None:
+                    yield Outcome(item, error=outcome.error)
+                    continue
+                planned, error = item.planned, outcome.error
+                if outcome.result is not None:
+                    try:
+                        value = self._write(outcome.result)
+                        path = "-" if planned.path is None else str(planned.path)
+                        yield Outcome(replace(item, record=planned.line(path)), value, seconds=outcome.seconds)
+                        continue
+                    except ItemError as late:
+                        error = late
+                yield Outcome(replace(item, record=planned.asked), error=error)
+
+    @staticmethod
+    def value(outcome: Outcome[Record], index: int) -> Record:
+        assert outcome.result is not None
+        return outcome.result
+
+    def _write(self, made: Made) -> Record:
+        """The picture into its file; returns what stands under the stage's key. Raises ItemError (``exists``)."""
+        from visiontk.media import embedded
+
+        planned, generated = made.ready.planned, made.generated
+        value = generate_record.value(self._plan.generator, generated, made.ready.made_from)
+        if generated.cut is not None and generated.request.prompt not in self._warned:
+            self._warned.add(generated.request.prompt)
+            shown = _shortened(generated.request.prompt)
+            self._report.warn(f'the prompt "{shown}" is too long for the model, which did not read its end: "{generated.cut}"')
+        text: str | None = encode(value).decode().rstrip("\n") if self._plan.metadata else None
+        suffix = self._plan.suffix
+        if text is not None and not embedded.fits(suffix, text):
+            self._report.warn(f"{planned.path}: how it was made does not fit into the file, and stands in the line alone")
+            text = None
+        data = embedded.encode(generated.image, suffix, text)
+        if planned.path is None:
+            writers.write_bytes(data)
+            return value
+        if planned.path.exists() and not planned.replace:
+            raise ItemError("exists", f"{planned.path} exists since this run began; choose another place with -o")
+        with interrupts.held():
+            write(planned.path, lambda file: file.write(data))
+            self._own[planned.index] = planned.path
+        return {**value, "previews": made.previews} if made.previews else value
+
+
+def _write_preview(planned: Planned, step: int, picture: Any) -> str:
+    assert planned.path is not None
+    path = generate_names.preview(planned.path, step)
+    data = io.BytesIO()
+    picture.save(data, format="PNG")
+    write(path, lambda file: file.write(data.getvalue()))
+    return str(path)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:59] + "…"

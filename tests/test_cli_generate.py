@@ -1,0 +1,464 @@
+"""`visiontk generate` as its users meet it, on a tiny pipeline with random weights: which pictures, their files and their lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+from visiontk.media import embedded
+from visiontk.records import schema
+
+if TYPE_CHECKING:
+    from tests.conftest import Record, Result, Run
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.generate_models import make_pipeline
+
+    return make_pipeline(tmp_path_factory.mktemp("tiny") / "pipe")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_once() -> Iterator[None]:
+    from tests.generate_runs import models_loaded_once
+
+    with models_loaded_once():
+        yield
+
+
+@pytest.fixture
+def generate(run: Run, pipeline: Path) -> Run:
+    """With the tiny model; each line is held against the schema."""
+
+    def call(*arguments: str | os.PathLike[str], stdin: bytes | None = None, stdout: Path | None = None) -> Result:
+        steps = [] if any(str(one).startswith(("--steps", "steps=")) for one in arguments) else ["--steps", "2"]
+        result = run("generate", "-m", pipeline, *steps, *arguments, stdin=stdin, stdout=stdout)
+        if result.stdout.startswith(b"{"):
+            for record in result.records:
+                jsonschema.validate(record, schema())
+        return result
+
+    return call
+
+
+def pixels(path: str | Path) -> Any:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def ok(result: Result) -> list[Record]:
+    assert result.code == 0, result.stderr
+    return result.records
+
+
+def about(records: list[Record]) -> list[tuple[Any, ...]]:
+    return [(record["path"], record["generate"]["prompt"], record["generate"]["seed"]) for record in records]
+
+
+def error(record: Record) -> tuple[str, str]:
+    value = record["generate"]["error"]
+    return value["kind"], value["message"]
+
+
+def photo(path: str = "photo.png", size: tuple[int, int] = (SIDE, SIDE)) -> str:
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    Image.fromarray(np.stack([x * 7 % 256, y * 5 % 256, (x + y) * 3 % 256], -1).astype(np.uint8)).save(path)
+    return path
+
+
+def test_a_line_for_each_picture_says_all_that_it_was_made_from(generate: Run, pipeline: Path) -> None:
+    records = ok(generate("a red apple", "a green tree!", "--seed", "1,5-6", "--negative", "blue", "--guidance", "4", "--clip-skip", "1"))
+    assert about(records) == [
+        (f"visiontk-out/{index:06d}-{prompt.rstrip('!').replace(' ', '-')}-{seed}.png", prompt, seed)
+        for index, (prompt, seed) in enumerate((prompt, seed) for prompt in ("a red apple", "a green tree!") for seed in (1, 5, 6))
+    ]
+    for record in records:
+        value = record["generate"]
+        drawn = pixels(record["path"])
+        assert drawn.shape == (SIDE, SIDE, 3) and drawn.std() > 5
+        assert value["pixels"] == hashlib.sha256(drawn.tobytes()).hexdigest()
+        wanted = {"model": str(pipeline), "negative": "blue", "steps": 2, "guidance": 4.0, "clip_skip": 1, "size": [SIDE, SIDE]}
+        assert {key: value[key] for key in wanted} == wanted
+        assert value["revision"].startswith("sha256:") and value["device"]["type"] == "cpu" and value["batch"] == 6
+        assert set(value["versions"]) == {"visiontk", "torch", "diffusers"}
+        assert not {"init", "mask", "loras", "quantize", "strength", "cut", "previews"} & value.keys()
+        assert json.loads(embedded.read(Path(record["path"]).read_bytes())) == value, "the file says the same"
+    assert len({record["generate"]["pixels"] for record in records}) == 6
+
+
+def test_the_same_seed_is_the_same_picture_whatever_is_beside_it(generate: Run) -> None:
+    first = pixels(ok(generate("a red apple", "-n", "3", "--seed", "4", "-o", "a/"))[2]["path"]).astype(int)
+    alone = pixels(ok(generate("a red apple", "--seed", "6", "-o", "b/"))[0]["path"]).astype(int)
+    assert np.abs(first - alone).max() <= 2
+
+
+def test_the_default_seed_is_that_of_the_settings(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONTK_SEED", "40")
+    assert [record["generate"]["seed"] for record in ok(generate("a car", "-n", "2"))] == [40, 41]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["", "-n", "2"], "the prompt 1 is empty"),
+        (["a", "  "], "the prompt 2 is empty"),
+        (["a", "--seed", "1,2", "-n", "2"], "2 seeds make 2 pictures"),
+        (["a", "--seed", "x"], "no list of seeds"),
+        (["a", "--size", "64"], "write WIDTHxHEIGHT"),
+        (["a", "--size", "33x32"], "sides are multiples of 8, so use 32 x 32"),
+        (["a", "--strength", "0.5"], "there is none"),
+        (["a", "--guidance", "nan"], "finite"),
+        (["a", "--scheduler", "nought"], "no scheduler 'nought'"),
+        (["a", "--sweep", "scheduler=ddim,nought"], "no scheduler 'nought'"),
+        (["a", "--clip-skip", "9"], "clip skip 9"),
+        (["a", "--negative", "b", "--guidance", "1"], "ignores a negative prompt"),
+        (["a", "--steps", "2", "--sweep", "steps=1,2"], "--steps and --sweep steps"),
+        (["a", "-n", "2", "--sweep", "seed=1,2"], "--seed or -n and --sweep seed"),
+        (["a", "--mask", "gone"], "there is no mask gone"),
+        (["a", "-o", "a.tiff"], ".tiff is not written"),
+        (["a", "-o", "{colour}.png"], "no field of a template"),
+        (["a", "-n", "2", "-o", "-"], "room for one image, and 2 were asked for"),
+        (["a", "-o", "-", "--preview", "1"], "--preview writes files"),
+        (["a", "-", "--init", "x.png"], "leave out - or the others"),
+        (["--prompts", "gone.txt"], "gone.txt cannot be read"),
+        (["a", "--lora", "x:heavy"], "weight of the LoRA"),
+        (["a", "--quantize", "int3"], "quantization 'int3' is unknown"),
+        (["a", "--resume", "x.jsonl", "--format", "csv"], "--resume keeps JSON lines"),
+    ],
+)
+def test_a_wrong_option_ends_the_run_before_any_picture(generate: Run, arguments: list[str], complaint: str) -> None:
+    result = generate(*arguments)
+    assert (result.code, result.stdout) == (2, b"")
+    assert complaint in result.error
+    assert not Path("visiontk-out").exists()
+
+
+# --- files
+
+
+def test_the_suffix_decides_and_templates_have_their_fields(generate: Run) -> None:
+    records = ok(generate("a red apple", "-n", "2", "--seed", "8", "-o", "x/{model}-{prompt_slug}.{seed}-{index}.webp"))
+    assert [record["path"] for record in records] == ["x/pipe-a-red-apple.8-000000.webp", "x/pipe-a-red-apple.9-000001.webp"]
+    for record in records:
+        assert hashlib.sha256(pixels(record["path"]).tobytes()).hexdigest() == record["generate"]["pixels"], "without loss"
+        assert json.loads(embedded.read(Path(record["path"]).read_bytes())) == record["generate"]
+    [jpeg, second] = ok(generate("a red apple", "-n", "2", "-o", "one.jpg"))
+    assert (jpeg["path"], second["path"], Image.open("one.jpg").format) == ("one.jpg", "one-2.jpg", "JPEG")
+    assert json.loads(embedded.read(Path("one.jpg").read_bytes())) == jpeg["generate"]
+    assert [record["path"] for record in ok(generate("!?", "-o", "{prompt_slug}"))] == ["picture.png"]
+
+
+def test_one_picture_on_the_output_and_nothing_said_with_no_metadata(generate: Run) -> None:
+    result = generate("a red apple", "-o", "-")
+    assert result.code == 0
+    Path("out.png").write_bytes(result.stdout)
+    assert pixels("out.png").shape == (SIDE, SIDE, 3)
+    assert json.loads(embedded.read(result.stdout))["prompt"] == "a red apple"
+    [record] = ok(generate("a red apple", "--no-metadata", "-o", "bare.png"))
+    assert "pixels" in record["generate"]
+    assert Image.open("bare.png").info == {}
+    np.testing.assert_array_equal(pixels("bare.png"), pixels("out.png"))
+    two = generate("-", "-o", "-", stdin=b"a\nb\n")
+    assert two.code == 2 and "more were asked for" in two.error and two.stdout == b""
+
+
+def test_what_exists_is_left_alone_and_known_before_the_model_works(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.adapters.generate import Generator
+
+    asked: list[int] = []
+    whole = Generator.generate
+
+    def counted(self: Any, requests: Any, on_step: Any = None) -> Any:
+        asked.append(len(requests))
+        return whole(self, requests, on_step)
+
+    monkeypatch.setattr(Generator, "generate", counted)
+    Path("o").mkdir()
+    Path("o/000000-a-car-0.png").write_bytes(b"mine")
+    result = generate("a car", "a tree", "-o", "o", "--format", "jsonl")
+    assert result.code == 3 and asked == [1], "and the one that exists was not computed"
+    failed, made = result.records
+    assert error(failed) == ("exists", "o/000000-a-car-0.png exists; pass --overwrite, or choose another place with -o")
+    assert failed | {"generate": 0} == {"prompt": "a car", "seed": 0, "steps": 2, "generate": 0}, "what was asked for"
+    assert Path("o/000000-a-car-0.png").read_bytes() == b"mine" and made["path"] == "o/000001-a-tree-0.png"
+    assert "1 of 2 images failed" in result.stderr
+    assert ok(generate("a car", "-o", "o", "--overwrite"))[0]["path"] == "o/000000-a-car-0.png"
+    assert pixels("o/000000-a-car-0.png").shape == (SIDE, SIDE, 3)
+
+
+def test_previews_are_the_picture_on_its_way(generate: Run) -> None:
+    [first, second] = ok(generate("a car", "-n", "2", "--steps", "5", "--scheduler", "ddim", "--preview", "2", "-o", "p/{seed}.jpg"))
+    assert first["generate"]["previews"] == ["p/0-preview-0002.png", "p/0-preview-0004.png"]
+    assert second["generate"]["previews"] == ["p/1-preview-0002.png", "p/1-preview-0004.png"]
+    previews = [Path(path) for one in (first, second) for path in one["generate"]["previews"]]
+    assert set(Path("p").iterdir()) == {Path("p/0.jpg"), Path("p/1.jpg"), *previews}
+    end = pixels("p/0.jpg").astype(int)
+    far, near = (np.abs(pixels(path).astype(int) - end).mean() for path in first["generate"]["previews"])
+    assert far > near > 0 and "previews" not in json.loads(embedded.read(Path("p/0.jpg").read_bytes()))
+
+
+def test_rows_of_values(generate: Run) -> None:
+    Path("p.txt").write_text("a car\n{broken\n")
+    result = generate("--prompts", "p.txt", "--format", "csv", "--guidance", "3", "-o", "x.png")
+    heading, made, failed = result.stdout.decode().splitlines()
+    assert result.code == 3
+    assert heading == "path,prompt,negative,seed,steps,guidance,scheduler,width,height,seconds,error"
+    assert made.startswith("x.png,a car,,0,2,3.0,pndm,32,32,0.")
+    assert failed.startswith(",{broken,,,,,,,,,") and "line 2 of p.txt: not a JSON line" in failed
+    shown = generate("a car", "--seed", "7", "--format", "table", "-o", "y.png").stdout.decode()
+    assert "y.png" in shown and "a car" in shown and "seed 7" in shown and " s\n" in shown
+
+
+def test_a_prompt_that_is_too_long_is_shown_where_it_was_cut(generate: Run) -> None:
+    long = "a red apple on the grass " * 5
+    result = generate(long, "a car", "-n", "2")
+    cut = {record["generate"].get("cut") for record in ok(result) if record["generate"]["prompt"] == long}
+    [end] = cut
+    assert end and long.rstrip().endswith(end) and all("cut" not in record["generate"] for record in result.records[2:])
+    warned = [line for line in result.stderr.splitlines() if "too long" in line]
+    assert len(warned) == 1 and end in warned[0], "once for the prompt, and not for each picture"
+
+
+# --- prompts from files and pipes
+
+
+def test_a_file_of_prompts_with_options_of_their_own(generate: Run) -> None:
+    lines = [
+        "a red apple",
+        '{"prompt": "a car", "seed": "3,9", "steps": 1, "guidance": 2}',
+        '{"prompt": "a tree", "n": 2, "size": "40x32", "scheduler": "ddim"}',
+        '{"prompt": "a tree", "stpes": 4}',
+        '{"prompt": "a tree", "size": "41x32"}',
+        "",
+        '{"prompt": "the grass", "negative": "a car"}',
+        "",
+    ]
+    Path("p.jsonl").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    result = generate("--prompts", "p.jsonl", "-o", "o")
+    assert result.code == 3
+    values = [record["generate"] for record in result.records]
+    shown = [(one["prompt"], one["seed"], one["steps"], one["guidance"], one["size"]) for one in values if "error" not in one]
+    assert shown == [
+        ("a red apple", 0, 2, 7.5, [32, 32]),
+        ("a car", 3, 1, 2.0, [32, 32]),
+        ("a car", 9, 1, 2.0, [32, 32]),
+        ("a tree", 0, 2, 7.5, [40, 32]),
+        ("a tree", 1, 2, 7.5, [40, 32]),
+        ("the grass", 0, 2, 7.5, [32, 32]),
+    ]
+    failed = [record for record in result.records if "error" in record["generate"]]
+    assert [record["input"] for record in failed] == [lines[3], lines[4], ""]
+    assert error(failed[0])[1].startswith('line 4 of p.jsonl: "stpes" is no option')
+    assert error(failed[1])[1].startswith("line 5 of p.jsonl: ") and "multiples of 8, so use 40 x 32" in error(failed[1])[1]
+    assert error(failed[2])[1].startswith("line 6 of p.jsonl: the prompt is empty")
+    assert [error(record)[0] for record in failed] == ["bad_record", "bad_prompt", "bad_record"]
+    assert "3 of 9 images failed" in result.stderr
+
+
+def test_prompts_through_the_pipe_and_records_pass_on(generate: Run) -> None:
+    lines = [b"a car", json.dumps({"id": 7, "prompt": "a tree", "seed": 5, "note": "x"}).encode(), b'{"id": 8}', b"caf\xe9", b"a car"]
+    result = generate(stdin=b"\n".join(lines) + b"\n\n")
+    assert result.code == 3
+    first, second, third, fourth, last = result.records
+    assert first["path"] == "visiontk-out/000000-a-car-0.png"
+    assert list(second) == ["path", "id", "prompt", "seed", "note", "generate"]
+    assert (second["generate"]["seed"], second["id"], second["note"]) == (5, 7, "x")
+    assert third["id"] == 8 and "line 3 of the pipe" in error(third)[1] and 'no "prompt"' in error(third)[1]
+    assert fourth["input"] == "caf\udce9" and "not UTF-8" in error(fourth)[1]
+    assert last["path"] == "visiontk-out/000002-a-car-0.png" and last["generate"]["pixels"] == first["generate"]["pixels"]
+
+
+def test_a_failed_line_can_be_sent_through_again(generate: Run) -> None:
+    Path("o").mkdir()
+    Path("o/car.png").write_bytes(b"mine")
+    asked = ("a car", "--seed", "6", "--guidance", "3", "--size", "40x32", "-o", "o/car.png")
+    failed = generate(*asked)
+    again = generate("--steps", "9", "-o", "o/two.png", stdin=failed.stdout)
+    [record] = ok(again)
+    value = record["generate"]
+    assert [value[key] for key in ("prompt", "seed", "guidance", "size", "steps")] == ["a car", 6, 3.0, [40, 32], 2]
+
+
+def test_results_that_are_there_are_not_lost(generate: Run) -> None:
+    line = generate("a car").stdout
+    again = generate("-", stdin=line.replace(b'{"path"', b'{"prompt": "a tree", "path"'))
+    assert again.code == 2 and "--as" in again.error
+    [record] = ok(generate("-", "--as", "second", stdin=line.replace(b'{"path"', b'{"prompt": "a tree", "path"')))
+    assert record["generate"]["prompt"] == "a car" and record["second"]["prompt"] == "a tree"
+
+
+# --- sweeps
+
+
+def test_a_sweep_makes_the_product_and_a_sheet(generate: Run) -> None:
+    result = generate("a car", "--sweep", "steps=1,2", "--sweep", "guidance=1,3,7.5", "-o", "s")
+    records = ok(result)
+    assert [(one["generate"]["steps"], one["generate"]["guidance"]) for one in records] == [
+        (steps, guidance) for steps in (1, 2) for guidance in (1.0, 3.0, 7.5)
+    ]
+    assert "a contact sheet is in s/sheet.png" in result.stderr
+    sheet = pixels("s/sheet.png")
+    for record in records:  # five times as large, pixel by pixel
+        large = np.kron(pixels(record["path"]), np.ones((5, 5, 1), np.uint8))
+        assert found(sheet, large) is not None
+    places = [found(sheet, np.kron(pixels(record["path"]), np.ones((5, 5, 1), np.uint8))) for record in records]
+    rows, columns = zip(*places, strict=True)
+    assert rows == (rows[0],) * 3 + (rows[3],) * 3 and rows[0] < rows[3], "steps go down"
+    assert columns[:3] == columns[3:] and columns[0] < columns[1] < columns[2], "guidance goes across"
+    again = generate("a car", "--sweep", "steps=1,2", "-o", "s/{seed}-{index}-x.png")
+    assert "s/sheet-2.png" in again.stderr, "the first one is left alone"
+
+
+def found(sheet: Any, picture: Any) -> tuple[int, int] | None:
+    """Top and left of a picture on the sheet."""
+    height, width = picture.shape[:2]
+    for top, left in np.argwhere((sheet[: -height + 1, : -width + 1] == picture[0, 0]).all(-1)):
+        if np.array_equal(sheet[top : top + height, left : left + width], picture):
+            return int(top), int(left)
+    return None
+
+
+# --- init images and masks
+
+
+def test_an_init_image_gives_the_size_and_its_fingerprint(generate: Run) -> None:
+    photo("photo.png", (40, 48))
+    [record] = ok(generate("a car", "--init", "photo.png", "--strength", "0.6", "--steps", "4", "-o", "{stem}-car.png"))
+    value = record["generate"]
+    assert (record["path"], value["size"], value["strength"]) == ("photo-car.png", [40, 48], 0.6)
+    assert value["init"] == {"path": "photo.png", "sha256": hashlib.sha256(pixels("photo.png").tobytes()).hexdigest()}
+
+
+def test_alpha_is_over_white_and_a_broken_init_image_is_its_own_pictures_error(generate: Run) -> None:
+    clear = Image.new("RGBA", (SIDE, SIDE), (200, 0, 0, 0))
+    clear.save("clear.png")
+    Path("broken.png").write_bytes(Path("clear.png").read_bytes()[:60])
+    lines = [{"prompt": "a car", "init": name} for name in ("clear.png", "broken.png", "gone.png")]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    result = generate("--prompts", "p.jsonl", "--strength", "0.5")
+    first, second, third = result.records
+    assert result.code == 3
+    assert first["generate"]["init"]["sha256"] == hashlib.sha256(b"\xff" * SIDE * SIDE * 3).hexdigest()
+    assert error(second)[0] == "broken" and "the init image broken.png" in error(second)[1]
+    assert error(third) == ("missing", "the init image gone.png: there is no such file") and third["init"] == "gone.png"
+
+
+def test_only_what_is_white_in_a_mask_is_painted_anew(generate: Run) -> None:
+    photo()
+    white = np.zeros((SIDE, SIDE), np.uint8)
+    white[8:20, 4:30] = 255
+    Image.fromarray(white).save("mask.png")
+    [record] = ok(generate("a car", "--init", "photo.png", "--mask", "mask.png", "-o", "new.png"))
+    changed = (pixels("new.png") != pixels("photo.png")).any(-1)
+    assert not changed[white == 0].any() and changed[white == 255].mean() > 0.9
+    assert record["generate"]["mask"] == {"path": "mask.png", "sha256": hashlib.sha256(white.tobytes()).hexdigest()}
+    Image.new("L", (8, 8), 255).save("small.png")
+    Image.new("L", (SIDE, SIDE)).save("black.png")
+    for name, complaint in (("small.png", "must be of one size"), ("black.png", "shows nothing"), ("no.png", "the mask no.png")):
+        result = generate("a car", "--init", "photo.png", "--mask", name)
+        assert result.code == 3 and complaint in error(result.records[0])[1]
+    alone = generate("a car", "--mask", "mask.png")
+    assert alone.code == 2 and "no init image" in alone.error
+
+
+def test_an_object_is_replaced_in_one_pipe(generate: Run, run: Run, trackers: list[Any]) -> None:
+    ground = np.full((SIDE, SIDE, 3), 20, np.uint8)
+    first, second = np.zeros((2, SIDE, SIDE), bool)
+    first[4:12, 4:14], second[18:28, 16:30] = True, True
+    ground[first], ground[second] = (220, 40, 40), (40, 60, 220)
+    Image.fromarray(ground).save("photo.png")
+    lines = run("segment", "photo.png", "-p", "point:8,8", "-p", "point:20,20#2").stdout
+    for mask, wanted in (("segment", first | second), ("segment#2", second)):
+        [record] = ok(generate("a car", "--init", "-", "--mask", mask, "-o", f"{mask[-1]}.png", stdin=lines))
+        changed = (pixels(record["path"]) != ground).any(-1)
+        assert not changed[~wanted].any() and changed[wanted].mean() > 0.9
+        assert list(record) == ["path", "segment", "generate"], "what the earlier stage found is still there"
+        value = record["generate"]
+        assert (value["init"]["path"], value["mask"]["key"], value["mask"]["rle"]["size"]) == ("photo.png", mask, [SIDE, SIDE])
+        assert value["mask"]["sha256"] == embedded.mask_sha256(wanted)
+    result = generate("a car", "--init", "-", "--mask", "segment#9", stdin=lines + b"gone.png\n")
+    assert [error(record)[1].split(";")[0] for record in result.records] == [
+        "the record has no object segment#9",
+        "the init image gone.png: there is no such file",
+    ]
+    assert result.records[0]["path"] == "photo.png", "the line goes on as it came"
+
+
+def test_each_piped_picture_is_changed(generate: Run) -> None:
+    photo("a.png")
+    photo("b.png", (40, 32))
+    piped = b'a.png\n{"path": "b.png", "prompt": "a tree", "seed": 3, "n": 2, "time": 1.5}\n{"note": "no path"}\n'
+    result = generate("a car", "--init", "-", "-o", "o/{stem}-{prompt_slug}-{seed}.png", stdin=piped)
+    records = ok(result)
+    assert [record.get("path") for record in records] == ["o/a-a-car-0.png", "o/b-a-tree-3.png", "o/b-a-tree-4.png", None]
+    assert records[1]["generate"]["init"] | {"sha256": 0} == {"path": "b.png", "time": 1.5, "sha256": 0}
+    assert "time" not in records[1], "a new picture is no moment of the old video"
+    assert records[3] == {"note": "no path"}
+    nothing = generate("--init", "-", stdin=b"a.png\n")
+    assert nothing.code == 3 and 'no "prompt"' in error(nothing.records[0])[1]
+
+
+# --- the model
+
+
+def test_a_lora_is_in_the_line_with_its_weight(generate: Run, pipeline: Path, tmp_path: Path) -> None:
+    from tests.generate_models import make_lora
+
+    plain = ok(generate("a car"))[0]["generate"]
+    file = make_lora(tmp_path / "style", pipeline)
+    value = ok(generate("a car", "--lora", f"{file}:0.5", "-o", "l.png"))[0]["generate"]
+    assert value["loras"] == [{"id": str(file), "weight": 0.5, "revision": value["loras"][0]["revision"]}]
+    assert value["pixels"] != plain["pixels"]
+
+
+def test_a_picture_that_the_safety_checker_blocks_is_an_error_and_no_black_one(run: Run, tmp_path: Path) -> None:
+    from tests.generate_models import make_pipeline
+
+    folder = make_pipeline(tmp_path / "safe", blocks=True)
+    result = run("generate", "a car", "-m", folder, "--steps", "1")
+    assert result.code == 3 and error(result.records[0])[0] == "blocked" and not Path("visiontk-out").exists()
+    assert result.records[0]["prompt"] == "a car"
+    assert run("generate", "a car", "-m", folder, "--steps", "1", "--no-safety").code == 0
+
+
+def test_memory_that_runs_out_halves_the_batch(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.adapters.generate import Generator
+    from visiontk.errors import OutOfMemory
+
+    whole = Generator.generate
+    sizes: list[int] = []
+
+    def small(self: Any, requests: Any, on_step: Any = None) -> Any:
+        sizes.append(len(requests))
+        if len(requests) > 2:
+            raise OutOfMemory("the device is out of memory")
+        return whole(self, requests, on_step)
+
+    monkeypatch.setattr(Generator, "generate", small)
+    result = generate("a car", "-n", "5", "-b", "4", "--steps", "1")
+    assert [record["generate"]["seed"] for record in ok(result)] == [0, 1, 2, 3, 4] and sizes == [4, 2, 2, 1]
+    assert "start with --batch-size 2" in result.stderr
+
+
+def test_exit_codes_of_model_and_device(run: Run, generate: Run) -> None:
+    missing = run("generate", "a car", "-m", "./gone")
+    assert missing.code == 4 and "gone" in missing.error
+    offload = generate("a car", "--offload", "model", "--device", "cpu")
+    assert offload.code == 5 and "GPU" in offload.error
+
+
+def test_verbose_says_what_the_model_can(generate: Run) -> None:
+    said = generate("a car", "-v", "--steps", "1").stderr
+    assert "image2image, inpaint, text2image" in said and "schedulers: ddim" in said
