@@ -11,6 +11,7 @@ import typer
 
 from . import classify_view, eval_view, options, writers
 from .console import Report, say
+from .eval_generate import generate
 
 if TYPE_CHECKING:
     from .eval_masks import Truth
@@ -21,6 +22,9 @@ evaluate = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_m
 @evaluate.callback()
 def _group() -> None:
     """Measure results against the truth."""
+
+
+evaluate.command()(generate)
 
 
 class Protocol(StrEnum):
@@ -38,7 +42,9 @@ def segment(
     protocol: Annotated[
         Protocol | None,
         typer.Option(
-            "--protocol", help="Default: davis2017; sav where GT has a folder per object; miou for one picture.", show_default=False
+            "--protocol",
+            help="Default: davis2017; sav where GT has a folder per object; miou for pictures that are not numbered alike and of one size.",
+            show_default=False,
         ),
     ] = None,
     stage: Annotated[str, typer.Option("--as", metavar="KEY", help="Key of the masks in the lines.")] = "segment",
@@ -53,13 +59,15 @@ def segment(
     `visiontk segment`.
 
     \b
-    VIDEO/00000.png ...                one video, as DAVIS has it, or a set of images
+    VIDEO/00000.png ...                one video, as DAVIS has it
+    FOLDER/cat.png ...                 images: not numbered alike, or of different sizes
     VIDEO/000/00000.png ...            one video with a folder for each object, as SA-V has it
     FOLDER/VIDEO/...                   many videos; also FOLDER/Annotations/VIDEO/...
     FILE.png                           one picture
 
     Videos belong together by name, and so do frames; in lines a frame is its number, from 0. A video or a frame of GT that PRED lacks is an
     error; an object that no map or line of PRED has is an empty prediction. What PRED has beside GT's videos and frames is left out.
+    SA-V numbers objects from 000 and `visiontk segment` from 1: where GT has an object 0 and PRED has none, N of GT is N + 1 of PRED.
 
     \b
     davis2017  Mean of J and of F over all frames but the first and the last, their
@@ -114,8 +122,8 @@ def _default(truth: Mapping[str, Truth]) -> Protocol:
 
     if any(isinstance(video, Folders) for video in truth.values()):
         return Protocol.sav
-    single = all(len(video.files) == 1 for video in truth.values() if not isinstance(video, Folders))
-    return Protocol.miou if single else Protocol.davis2017
+    images = all(video.are_images() for video in truth.values() if not isinstance(video, Folders))
+    return Protocol.miou if images else Protocol.davis2017
 
 
 def _advance(report: Report) -> None:
