@@ -23,6 +23,7 @@ MIN_SIZE, MAX_SIZE, MAX_OBJECTS = 16, 1024, 8
 # Sides of the sprites' cells as shares of the canvas: one thing fills most of it, several share it.
 _SCALE_ALONE, _SCALE_SHARED = (0.5, 0.95), (0.34, 0.52)
 _TILT = 0.35  # radians either way
+_CALM = 0.1  # share of it all that is left where things are calm
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def render_scenes(
     backgrounds: Sequence[str] = KINDS,
     augment: Augment | None = None,
     labels: torch.Tensor | None = None,
+    calm: bool = False,
     device: torch.device | str = "cpu",
 ) -> Scenes:
     """Render pictures of the tiny world.
@@ -82,6 +84,7 @@ def render_scenes(
         backgrounds: kinds that may occur.
         augment: how drawings are varied; None leaves them as they are.
         labels: int64 (B, most objects), to choose the classes; else they are drawn evenly, no class twice in a picture.
+        calm: a thing on its own stands nearly upright, nearly in the middle, and is not mirrored.
         device: where to render. Every device gives the same scenes, with pixels equal up to rounding.
 
     Raises:
@@ -97,6 +100,8 @@ def render_scenes(
     chosen_styles = Draws(seed, indices, "style", device).choose(len(styles), high)
 
     pose = _poses(Draws(seed, indices, "pose", device), counts, high)
+    if calm and high == 1:
+        pose = _calmed(pose)
     flat_scale = pose.scale.flatten()
     picked = pick_textures(textures(styles, device), chosen_styles.flatten(), drawn.flatten(), flat_scale, size)
     looks = vary(picked, augment, Draws(seed, indices, "looks", device), high) if augment else _as_they_are(picked)
@@ -161,6 +166,13 @@ def _poses(draws: Draws, counts: torch.Tensor, most: int) -> Pose:
     angle = draws.between(-_TILT, _TILT, most)
     flip = torch.where(draws.chance(0.5, most), -1.0, 1.0)
     return Pose(*(value.reshape(-1, 1) for value in (x, y, scale, angle, flip)))
+
+
+def _calmed(pose: Pose) -> Pose:
+    """A tenth of the tilt and of the way from the middle, about three quarters of the canvas large, never mirrored."""
+    near, size = _CALM, sum(_SCALE_ALONE) / 2
+    x, y = (0.5 + (value - 0.5) * near for value in (pose.x, pose.y))
+    return Pose(x, y, size + (pose.scale - size) * near, pose.angle * near, torch.ones_like(pose.flip))
 
 
 def _as_they_are(picked: torch.Tensor) -> Looks:

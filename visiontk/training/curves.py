@@ -20,16 +20,17 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def plot(lines: Sequence[dict[str, Any]], title: str, quality: str = "accuracy") -> Figure:
-    """Loss (left) and ``quality`` (right) by step, for each split that the lines speak of."""
+def plot(lines: Sequence[dict[str, Any]], title: str, quality: str | None = "accuracy") -> Figure:
+    """Loss (left) and ``quality`` (right, where there is one) by step, for each split that the lines speak of."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, 3.6), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(9.0 if quality else 5.0, 3.6), dpi=120, layout="constrained")
+    left, *right = figure.subplots(1, 2 if quality else 1, squeeze=False)[0]
     _draw(left, lines, "loss")
-    _draw(right, lines, quality)
     left.set_ylim(bottom=0)
-    right.set_ylim(0, 1.02)
+    if quality:
+        _draw(right[0], lines, quality)
+        right[0].set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -1,0 +1,294 @@
+"""`visiontk train generate`: the words, what a step computes, how it is judged, and that a stopped run comes to the same weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from visiontk.errors import UsageError
+from visiontk.tiny import world
+from visiontk.training import generate_learn, generate_measure, generate_words, generate_world
+from visiontk.training.generate_network import new_parts
+from visiontk.training.generate_plan import GeneratePlan
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+PLAN = GeneratePlan(vae_steps=2, steps=2, size=32, batch=4, vae_batch=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return generate_words.tokenizer()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_every_word_of_the_world_is_one_token_and_others_are_spelled(tokenizer: Any) -> None:
+    for text in (*world.names(), *world.COLOURS, *generate_words.captions()[:300]):
+        assert len(tokenizer(text).input_ids) == len(text.replace(",", " ,").split()) + 2, text
+    spelled = tokenizer("a zyzzyva").input_ids
+    assert len(spelled) > 4 and tokenizer.decode(spelled, skip_special_tokens=True).strip() == "a zyzzyva"
+    assert max(len(found) for found in tokenizer(list(generate_words.captions())).input_ids) <= generate_words.TOKENS
+
+
+def test_the_tokenizer_comes_back_from_its_folder(tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    again: Any = CLIPTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    sentences = [*generate_words.captions()[:100], "", "ünknown Wörds!"]
+    assert again(sentences).input_ids == tokenizer(sentences).input_ids
+    assert again.model_max_length == generate_words.TOKENS
+
+
+def test_what_is_learned_from_is_one_thing_before_something_calm() -> None:
+    scenes = generate_world.scenes(5, range(300), 32)
+    assert scenes.labels.shape[1] == 1 and set(scenes.background_kinds) == {"plain", "gradient", "texture"}
+    assert scenes.background_kinds.count("plain") / 300 == pytest.approx(4 / 6, abs=0.1)
+    dyed = [
+        colours[0]
+        for colours, label in zip(scenes.colours, scenes.labels[:, 0].tolist(), strict=True)
+        if world.things()[label].colour is None
+    ]
+    assert sum(colour is not None for colour in dyed) / len(dyed) == pytest.approx(generate_world.TINTED, abs=0.07)
+    found = generate_world.pixels(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+    assert found.flatten().tolist() == [-1, 1]
+
+
+def test_calm_things_stand_upright_in_the_middle_and_in_one_style() -> None:
+    calm, wild = (generate_world.scenes(5, range(200), 64, calm=calm) for calm in (True, False))
+    middles = [(scenes.boxes[:, 0, :2] + scenes.boxes[:, 0, 2:]) / 2 - 32 for scenes in (calm, wild)]
+    assert middles[0].abs().mean() < 3 < middles[1].abs().mean()
+    sides = [(scenes.boxes[:, 0, 2:] - scenes.boxes[:, 0, :2]).amax(1) for scenes in (calm, wild)]
+    assert sides[0].std() < 0.75 * sides[1].std()
+    assert calm.styles.unique().tolist() == [0] and wild.styles.unique().tolist() == [0, 1]  # type: ignore[no-untyped-call]
+    label = calm.labels[:, 0].tolist()
+    pairs = [(one, other) for one in range(200) for other in range(one) if label[one] == label[other]]
+    alike = [float(functional.cosine_similarity(calm.alphas[a, 0].flatten(), calm.alphas[b, 0].flatten(), dim=0)) for a, b in pairs]
+    assert len(pairs) > 50 and min(alike) > 0.7 and np.median(alike) > 0.95  # not mirrored, hardly turned
+
+
+def test_things_are_calm_after_the_step_that_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    render = generate_world.scenes
+
+    def scenes(*arguments: Any, calm: bool = False) -> Any:
+        seen.append(calm)
+        return render(*arguments, calm=calm)
+
+    monkeypatch.setattr(generate_learn, "scenes", scenes)
+    training = generate_learn.Training(replace(PLAN, steps=3, vae_steps=0, calm_after=1), started(), new_parts(32))
+    for step in range(3):
+        training.advance(step)
+    assert seen == [False, True, True]
+
+
+def started() -> Any:
+    from visiontk.runtime import Runtime
+
+    return Runtime(device="cpu", dtype="fp32", threads=1, seed=3).start()
+
+
+def test_the_target_is_the_schedulers_own_velocity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a U-Net that answers as the scheduler's `get_velocity` does, for noise that its `add_noise` gave, the loss is nothing."""
+    parts = new_parts(32)
+    drawn: dict[str, torch.Tensor] = {}
+    randn = torch.randn
+
+    def noise(*shape: Any, **options: Any) -> torch.Tensor:
+        drawn["noise"] = randn(*shape, **options)
+        return drawn["noise"]
+
+    def encode(pixels: torch.Tensor) -> Any:
+        found = original(pixels)
+        drawn["latents"] = found.latents * parts.vae.config.scaling_factor
+        return found
+
+    class Oracle(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.seen: torch.Tensor | None = None
+
+        def forward(self, noisy: torch.Tensor, times: torch.Tensor, words: torch.Tensor) -> Any:
+            assert words.shape == (PLAN.batch, generate_words.TOKENS, 192)
+            expected = parts.scheduler.add_noise(drawn["latents"], drawn["noise"], times)
+            assert torch.allclose(noisy, expected, atol=1e-5)
+            velocity = parts.scheduler.get_velocity(drawn["latents"], drawn["noise"], times)
+            return type("Answer", (), {"sample": velocity + self.weight})
+
+    original = parts.vae.encode
+    parts.unet = Oracle()
+    training = generate_learn.Training(PLAN, started(), parts)
+    monkeypatch.setattr(parts.vae, "encode", encode)
+    training._ready = True
+    monkeypatch.setattr(torch, "randn", noise)
+    assert training._denoise(PLAN.autoencoder_steps).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_errors_weigh_as_the_signal_to_noise_ratio_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A U-Net that is off by 1 everywhere costs the mean of the weights, which follow from the times alone."""
+    parts = new_parts(32)
+    times_seen: list[torch.Tensor] = []
+
+    class OffByOne(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, noisy: torch.Tensor, times: torch.Tensor, words: torch.Tensor) -> Any:
+            times_seen.append(times)
+            # The latents are 0, so what is seen is noise times a known factor, and the velocity follows from it.
+            alphas = parts.scheduler.alphas_cumprod[times][:, None, None, None]
+            return type("Answer", (), {"sample": noisy * (alphas / (1 - alphas)).sqrt() + 1 + self.weight})
+
+    parts.unet = OffByOne()
+    training = generate_learn.Training(PLAN, started(), parts)
+    monkeypatch.setattr(parts.vae, "encode", lambda pixels: type("Encoded", (), {"latents": torch.zeros(len(pixels), 4, 8, 8)}))
+    training._ready = True
+    loss = training._denoise(PLAN.autoencoder_steps).item()
+    alphas = parts.scheduler.alphas_cumprod[times_seen[0]].double()
+    ratio = alphas / (1 - alphas)
+    weights = [min(max(float(value), 1.0), 5.0) / (float(value) + 1) for value in ratio]
+    assert loss == pytest.approx(np.mean(weights), rel=1e-4)
+    assert parts.scheduler.alphas_cumprod[-1] == pytest.approx(0, abs=1e-6) and parts.scheduler.alphas_cumprod[0] > 0.99
+    assert [int(time) // 250 for time in times_seen[0].sort().values] == [0, 1, 2, 3]  # spread evenly
+
+
+def test_the_autoencoder_begins_as_the_mean_of_sixteen_pixels() -> None:
+    from visiontk.training.generate_vae import new_autoencoder
+
+    torch.manual_seed(0)
+    vae = new_autoencoder()
+    scenes = generate_world.scenes(6, range(20), 64)
+    truth = generate_world.pixels(scenes.images)
+    with torch.no_grad():
+        latents = vae.encode(truth).latents
+        made = vae.decode(latents).sample
+    means = torch.nn.functional.avg_pool2d(truth, 4)
+    assert latents.shape == (20, 4, 16, 16)
+    for channel in range(3):
+        found = np.corrcoef(latents[:, channel].flatten().numpy(), means[:, channel].flatten().numpy())[0, 1]
+        assert found > 0.9
+    assert -10 * float(((made - truth) / 2).square().mean().log10()) > 16
+
+
+def test_the_schedule_of_the_learning_rate_begins_anew_with_the_second_part() -> None:
+    training = generate_learn.Training(GeneratePlan(vae_steps=40, steps=100, size=32), started(), new_parts(32))
+    assert training.rate(3) == pytest.approx(1e-3) and training.rate(0) == pytest.approx(1e-3 / 4)
+    assert training.rate(39) < 1e-5
+    assert training.rate(49) == pytest.approx(8e-4) and training.rate(40) == pytest.approx(8e-5) and training.rate(139) < 1e-6
+
+
+def course(folder: Path, stop_after: int | None = None) -> Any:
+    """A run of two and two steps, stopped as Ctrl-C does after so many."""
+    from contextlib import nullcontext
+
+    from visiontk.training.chance import seed_everything
+    from visiontk.training.checkpoint import Folder
+    from visiontk.training.steps import Run as Course
+
+    class Told:
+        def begin(self, steps: int, done: int) -> None: ...
+
+        def step(self, step: int) -> None:
+            if step == stop_after:
+                raise KeyboardInterrupt
+
+        def metrics(self, line: dict[str, Any]) -> None: ...
+
+        def warn(self, message: str) -> None: ...
+
+    folder.mkdir(exist_ok=True)
+    seed_everything(1)
+    training = generate_learn.Training(PLAN, started(), new_parts(32))
+    Course(training, 4, Folder(folder), Told(), nullcontext).train()
+    return training.finished()
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: int) -> None:
+    whole = course(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        course(tmp_path / "stopped", stop_after=stop)
+    again = course(tmp_path / "stopped")
+    for part in ("vae", "unet", "text_encoder"):
+        for name, value in getattr(whole, part).state_dict().items():
+            assert torch.equal(value, getattr(again, part).state_dict()[name]), (part, name)
+    assert whole.vae.config.scaling_factor == again.vae.config.scaling_factor
+    lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "stopped")]
+    assert [[line["step"], line["train"]["loss"]] for line in lines[0]] == [[line["step"], line["train"]["loss"]] for line in lines[1]]
+    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4] and "psnr" in lines[0][1]["train"] and "psnr" not in lines[0][2]["train"]
+
+
+def test_latents_are_divided_by_their_spread(tmp_path: Path) -> None:
+    parts = course(tmp_path / "run")
+    from visiontk.training.chance import derive
+
+    scenes = generate_world.scenes(derive(PLAN.seed, "calibration"), range(generate_learn.CALIBRATION), 32)
+    with torch.no_grad():
+        latents = parts.vae.encode(generate_world.pixels(scenes.images)).latents
+    assert float(latents.std() * parts.vae.config.scaling_factor) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_folder_is_a_pipeline_that_diffusers_reads(tmp_path: Path) -> None:
+    from diffusers import AutoPipelineForText2Image
+
+    from visiontk.training.generate_network import read_parts
+    from visiontk.training.generate_output import write_model
+
+    parts = new_parts(32)
+    write_model(parts, tmp_path, half=True)
+    pipeline: Any = AutoPipelineForText2Image.from_pretrained(tmp_path, local_files_only=True, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a red apple", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert image.size == (32, 32) and type(pipeline.scheduler).__name__ == "DDIMScheduler"
+    again = read_parts(str(tmp_path))
+    for part in ("vae", "unet", "text_encoder"):
+        for name, value in getattr(parts, part).state_dict().items():
+            assert torch.equal(value.float(), getattr(again, part).state_dict()[name]), (part, name)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt")]
+
+
+def test_the_prompts_name_every_thing_before_colours_that_it_has_not() -> None:
+    found = list(generate_measure.prompts(2))
+    assert [label for label, _, _ in found] == list(range(100)) * 2
+    for label, colour, text in found:
+        thing = world.things()[label]
+        assert thing.name in text and text.endswith(f"{colour} background") and colour != thing.colour
+    assert {colour for _, colour, _ in found} == set(world.COLOURS)
+
+
+def test_the_rim_tells_the_backgrounds_colour() -> None:
+    scenes = world.render_scenes(generate_measure.SEED, 300, size=64, backgrounds=("plain",))
+    found = [generate_measure.border_colour(generate_measure.picture(image)) for image in scenes.images]
+    right = [colour == truth for colour, truth in zip(found, scenes.background_colours, strict=True)]
+    assert np.mean(right) >= 0.99
+    assert generate_measure.border_colour(Image.new("RGB", (20, 20), (50, 100, 210))) == "blue"
+
+
+def test_options_that_make_no_sense_are_refused(run: Run) -> None:
+    with pytest.raises(UsageError, match="use tiny"):
+        GeneratePlan(data="photos").check()
+    with pytest.raises(UsageError, match="--size 40 is no multiple of 16"):
+        GeneratePlan(size=40).check()
+    result = run("train", "generate", "tiny")
+    assert result.code == 2 and "pass -o DIR" in result.stderr
+    assert GeneratePlan(model="x").autoencoder_steps == 0 and GeneratePlan().autoencoder_steps == 1500
+    assert GeneratePlan(steps=7, half=True).command("a b") == "visiontk train generate tiny --steps 7 --half -o 'a b'"

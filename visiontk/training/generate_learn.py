@@ -1,0 +1,191 @@
+"""The two things that are learned one after the other: the autoencoder, and the U-Net with its text encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from visiontk.runtime import Started
+
+from .chance import derive, seed_everything
+from .generate_network import Parts
+from .generate_plan import GeneratePlan
+from .generate_world import pixels, scenes
+
+# The autoencoder sees pieces, as a whole picture is mostly background.
+PIECES, PIECE = 2, 32  # of a picture, and their side in pixels
+EDGES, SPREAD = 0.5, 1e-3  # weights of its losses beside the mean absolute error
+NOISE = 0.02  # on its latents, so that their neighbours mean the same
+# In terms of the picture, errors weigh as much as the signal-to-noise ratio, from 1 (Salimans & Ho 2022, section 4) to 5 (min-SNR, Hang et
+# al. 2023, arXiv 2303.09556): steps with hardly any noise teach little, and steps of noise alone decide what is drawn.
+SNR = 1.0, 5.0
+CALIBRATION = 256  # pictures whose latents say what is divided by
+_AMP = (torch.bfloat16, torch.float16)
+
+
+class Learner:
+    """A part of the model under AdamW, with a moving average of its weights.
+
+    Attributes:
+        network: what is trained, fp32.
+        average: the moving average, the same kind of module.
+    """
+
+    def __init__(self, network: nn.Module, plan: GeneratePlan, started: Started, *, lr: float, steps: int) -> None:
+        from timm.optim import param_groups_weight_decay
+        from timm.utils import ModelEmaV3
+
+        self.network = network.to(started.device).train()
+        self.average: Any = ModelEmaV3(self.network, decay=plan.ema, use_warmup=True)
+        groups: Any = param_groups_weight_decay(self.network, plan.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, lr=lr)
+        self.clip, self.lr, self.steps, self.warmup = plan.clip, lr, steps, min(plan.warmup, max(1, steps // 10))
+
+    def rate(self, step: int) -> float:
+        """Up in a line, then down to 0 along half a cosine."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
+
+    def update(self, loss: Tensor, step: int) -> None:
+        """One update, unless the loss is not finite."""
+        if not math.isfinite(float(loss.detach())):
+            return
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.network, step=step + 1)
+
+    def state(self) -> dict[str, Any]:
+        average = self.average.module.state_dict()
+        return {"network": self.network.state_dict(), "average": average, "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+class Training:
+    """The autoencoder for the first steps, then the rest on its latents. A `visiontk.training.steps.Trained`."""
+
+    def __init__(self, plan: GeneratePlan, started: Started, parts: Parts) -> None:
+        self.plan, self.device, self.dtype, self.parts = plan, started.device, started.dtype, parts
+        self.first = plan.autoencoder_steps
+        self.vae = Learner(parts.vae, plan, started, lr=plan.vae_lr, steps=self.first)
+        both = nn.ModuleList([parts.unet, parts.text_encoder])
+        self.denoiser = Learner(both, plan, started, lr=plan.lr, steps=plan.steps)
+        self._ready = False  # the autoencoder is done, and its latents have been measured
+        self._alphas = parts.scheduler.alphas_cumprod.to(started.device)
+
+    def rate(self, step: int) -> float:
+        return self.vae.rate(step) if step < self.first else self.denoiser.rate(step - self.first)
+
+    def advance(self, step: int) -> Mapping[str, float]:
+        """One update of the autoencoder or of the denoiser. Lines hold ``psnr`` of the former in dB."""
+        seed_everything(derive(self.plan.seed, "pass", step))
+        if step < self.first:
+            loss, psnr = self._reconstruct(step)
+            self.vae.update(loss, step)
+            return {"loss": float(loss.detach()), "psnr": psnr}
+        self._prepare()
+        loss = self._denoise(step)
+        self.denoiser.update(loss, step - self.first)
+        return {"loss": float(loss.detach())}
+
+    def finished(self) -> Parts:
+        """The averaged weights in fp32 on the CPU, ready to be written."""
+        self._prepare()
+        unet, text_encoder = self.denoiser.average.module
+        parts = Parts(self.parts.vae, text_encoder, self.parts.tokenizer, unet, self.parts.scheduler)
+        for part in (parts.vae, unet, text_encoder):
+            part.eval().cpu()
+        return parts
+
+    def state(self) -> dict[str, Any]:
+        return {"vae": self.vae.state(), "denoiser": self.denoiser.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.vae.restore(state["vae"])
+        self.denoiser.restore(state["denoiser"])
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, self.dtype) if self.dtype in _AMP else nullcontext()
+
+    def _reconstruct(self, step: int) -> tuple[Tensor, float]:
+        """Mean absolute error of the pixels and of their differences, which keeps edges sharp; latents are kept small."""
+        plan = self.plan
+        drawn = scenes(derive(plan.seed, "vae"), _indices(step, plan.vae_batch), plan.size)
+        truth = _pieces(pixels(drawn.images)).to(self.device)
+        with self._autocast():
+            latents = self.vae.network.encode(truth).latents  # type: ignore[operator]
+            made = self.vae.network.decode(latents + NOISE * torch.randn_like(latents)).sample.float()  # type: ignore[operator]
+        loss = functional.l1_loss(made, truth) + EDGES * _edges(made, truth) + SPREAD * latents.float().square().mean()
+        return loss, float(-10 * ((made.detach() - truth) / 2).square().mean().log10())
+
+    def _prepare(self) -> None:
+        """Put the autoencoder's averaged weights in force, and measure by what its latents are divided to have unit variance."""
+        if self._ready:
+            return
+        vae = self.parts.vae
+        if self.first:
+            vae.load_state_dict(self.vae.average.module.state_dict())
+        vae.requires_grad_(False).eval()
+        if self.first:
+            drawn = scenes(derive(self.plan.seed, "calibration"), range(CALIBRATION), self.plan.size)
+            with torch.no_grad():
+                latents = vae.encode(pixels(drawn.images).to(self.device)).latents
+            vae.register_to_config(scaling_factor=round(float(1 / latents.float().std()), 5))
+        self._ready = True
+
+    def _denoise(self, step: int) -> Tensor:
+        """Velocity prediction (Salimans & Ho 2022, arXiv 2202.00512, appendix D)."""
+        plan, parts = self.plan, self.parts
+        calm = plan.calm_after is not None and step - self.first >= plan.calm_after
+        drawn = scenes(derive(plan.seed, "generate"), _indices(step - self.first, plan.batch), plan.size, calm=calm)
+        captions = ["" if float(share) < plan.drop else text for share, text in zip(torch.rand(plan.batch), drawn.captions, strict=True)]
+        both: Any = self.denoiser.network
+        unet, text_encoder = both
+        with torch.no_grad():
+            latents = parts.vae.encode(pixels(drawn.images).to(self.device)).latents * parts.vae.config.scaling_factor
+        noise = torch.randn(latents.shape).to(self.device)
+        # Spread evenly over the batch, which makes the loss less noisy than drawing each on its own.
+        times = ((torch.arange(plan.batch) + torch.rand(1)) / plan.batch * len(self._alphas)).long()[torch.randperm(plan.batch)]
+        times = times.to(self.device)
+        alphas = self._alphas[times][:, None, None, None]
+        noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
+        velocity = alphas.sqrt() * noise - (1 - alphas).sqrt() * latents
+        tokens = parts.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(self.device)
+        with self._autocast():
+            guess = unet(noisy, times, text_encoder(tokens).last_hidden_state).sample
+        ratio = (alphas / (1 - alphas)).flatten()
+        weights = ratio.clamp(*SNR) / (ratio + 1)
+        loss: Tensor = (weights * (guess.float() - velocity).square().mean((1, 2, 3))).mean()
+        return loss
+
+
+def _indices(step: int, batch: int) -> Sequence[int]:
+    return range(step * 1000, step * 1000 + batch)
+
+
+def _pieces(images: Tensor) -> Tensor:
+    """(B, 3, S, S) to (B * PIECES, 3, PIECE, PIECE), from random places."""
+    size = images.shape[-1]
+    places = torch.randint(0, size - PIECE + 1, (len(images), PIECES, 2)).tolist()
+    cut = [image[:, top : top + PIECE, left : left + PIECE] for image, row in zip(images, places, strict=True) for top, left in row]
+    return torch.stack(cut)
+
+
+def _edges(made: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error of the differences between neighbouring pixels."""
+    error = made - truth
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()

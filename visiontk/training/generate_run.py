@@ -1,0 +1,66 @@
+"""One run of ``visiontk train generate``, and the finished folder."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visiontk.runtime import Runtime, memory_errors
+
+from .chance import derive, seed_everything
+from .checkpoint import Folder
+from .generate_learn import Training
+from .generate_measure import measure
+from .generate_network import Parts, new_parts, read_parts
+from .generate_output import write_model, write_report
+from .generate_plan import GeneratePlan
+from .loop import Hold, Listener
+from .steps import Run
+
+
+def run(
+    plan: GeneratePlan, runtime: Runtime, out: Path, listener: Listener, *, overwrite: bool = False, hold: Hold = nullcontext
+) -> dict[str, Any]:
+    """Train a text-to-image model on the tiny world, or go on training it, and write the folder ``out``.
+
+    Args:
+        plan: what to do; ``plan.seed`` counts and not the runtime's.
+        runtime: where; under autocast where its dtype is not fp32. The weights that are trained are always fp32.
+        overwrite: take the folder from another run.
+        hold: puts Ctrl-C off while an update is half done.
+
+    Returns:
+        ``output``, ``step``, ``seconds``, ``figures``.
+
+    Raises:
+        VisiontkError: with a message that says what to do.
+    """
+    plan.check()
+    started = replace(runtime, seed=plan.seed).start()
+    folder = Folder(out)
+    asked = {name: value for name, value in asdict(plan).items() if name != "half"}
+    folder.claim({**asked, "task": "generate", "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
+    seed_everything(derive(plan.seed, "weights"))
+    training = Training(plan, started, build(plan))
+    course = Run(training, plan.autoencoder_steps + plan.steps, folder, listener, hold)
+    with memory_errors():
+        course.train()
+    parts = training.finished()
+    write_model(parts, out, half=plan.half)
+    with torch.no_grad():
+        figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well
+    write_report(out, plan, figures, seconds=course.seconds, started=started)
+    return {"output": str(out), "step": course.step, "seconds": round(course.seconds, 1), "figures": figures}
+
+
+def build(plan: GeneratePlan) -> Parts:
+    """The model that is trained: that of ``plan.model``, or one with random weights. Raises ModelUnavailable."""
+    if plan.model is None:
+        return new_parts(plan.size)
+    from visiontk.adapters.generate import locate
+
+    return read_parts(str(locate(plan.model).folder))
