@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 
-from visiontk.errors import UsageError
 from visiontk.runtime import Runtime, Started, memory_errors
 
-from . import checkpoint
 from .chance import derive, seed_everything
 from .checkpoint import Folder
 from .loop import Hold, Listener
@@ -25,6 +23,7 @@ from .segment_measure import measure
 from .segment_output import build, write_model, write_report
 from .segment_plan import SegmentPlan, turn
 from .segment_track import track
+from .steps import Run
 
 _AMP = (torch.bfloat16, torch.float16)
 
@@ -51,115 +50,68 @@ def run(
     folder = Folder(out)
     asked = {name: value for name, value in asdict(plan).items() if name != "half"}
     folder.claim({**asked, "task": "segment", "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
-    loop = Loop(plan, started, folder, listener, hold)
+    training = Training(plan, started)
+    course = Run(training, plan.steps, folder, listener, hold)
     with memory_errors():
-        loop.run()
-    write_model(loop.average.module, plan, out)
+        course.train()
+    write_model(training.average.module, plan, out)
     figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well
-    write_report(out, plan, figures, seconds=loop.seconds, started=started)
-    return {"output": str(out), "step": loop.step, "seconds": round(loop.seconds, 1), "figures": figures}
+    write_report(out, plan, figures, seconds=course.seconds, started=started)
+    return {"output": str(out), "step": course.step, "seconds": round(course.seconds, 1), "figures": figures}
 
 
-class Loop:
-    """The steps of one run."""
+class Training:
+    """A SAM 2 under AdamW, with a moving average of its weights. A `visiontk.training.steps.Trained`."""
 
-    def __init__(self, plan: SegmentPlan, started: Started, folder: Folder, listener: Listener, hold: Hold) -> None:
+    def __init__(self, plan: SegmentPlan, started: Started) -> None:
         from timm.optim import param_groups_weight_decay
         from timm.utils import ModelEmaV3
 
-        self.plan, self.device, self.dtype, self.folder, self.listener, self.hold = (
-            plan,
-            started.device,
-            started.dtype,
-            folder,
-            listener,
-            hold,
-        )
-        self.schedule = plan.schedule()
+        self.plan, self.device, self.dtype, self.schedule = plan, started.device, started.dtype, plan.schedule()
         self.model = build(plan).to(started.device).train()
         self.average: Any = ModelEmaV3(self.model, decay=plan.ema, use_warmup=True)
         self.hint = Hint(_channels(self.model)).to(started.device)
-        learning = torch.nn.ModuleList([self.model, self.hint])
-        groups: Any = param_groups_weight_decay(learning, plan.weight_decay)
+        groups: Any = param_groups_weight_decay(torch.nn.ModuleList([self.model, self.hint]), plan.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=plan.lr)
-        self.step, self.seconds, self._offset = 0, 0.0, 0
-        self._window = [0.0, 0.0, 0.0, 0.0]  # since the last line: loss, IoU, steps, seconds
 
-    def run(self) -> None:
-        """Train to the end, from where the folder's checkpoint stands. Ctrl-C saves and passes on."""
-        self._restore()
-        self.listener.begin(self.plan.steps, self.step)
-        try:
-            while self.step < self.plan.steps:
-                with self.hold():
-                    self._advance()
-                if self.step % self.schedule.log_every == 0:
-                    self._log()
-                if self.step % self.schedule.save_every == 0:
-                    with self.hold():
-                        self._save()
-                self.listener.step(self.step)
-        except KeyboardInterrupt:
-            self._save()
-            raise
-        with self.hold():
-            self._save()
+    def rate(self, step: int) -> float:
+        return learning_rate(step, self.schedule)
 
-    def _advance(self) -> None:
-        begun = time.perf_counter()
-        wanted = turn(self.plan, self.step)
-        indices = range(self.step * 1000, self.step * 1000 + wanted.count)
+    def advance(self, step: int) -> Mapping[str, float]:
+        """One update. Lines hold ``iou``, that of the masks with the truth."""
+        wanted = turn(self.plan, step)
+        indices = range(step * 1000, step * 1000 + wanted.count)
         size = int(self.model.image_size)
         batch = render_batch(derive(self.plan.seed, "segment"), list(indices), wanted.frames, size, self.plan.objects).to(self.device)
-        seed_everything(derive(self.plan.seed, "pass", self.step))
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.schedule)
+        seed_everything(derive(self.plan.seed, "pass", step))
         with self._autocast():
             passed = track(self.model, batch, wanted.prompting, self.hint)
-        loss: Any = passed.loss
-        if not math.isfinite(float(passed.loss.detach())):  # before it reaches the weights, and a checkpoint
-            raise UsageError(
-                f"the loss is not finite at step {self.step}, the run has diverged; start anew with a lower --lr than {self.plan.lr:g}"
-            )
+        found = {"loss": float(passed.loss.detach()), "iou": float(passed.iou)}
+        if math.isfinite(found["loss"]):
+            self._update(passed.loss, step)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        parts = {"network": self.model, "hint": self.hint, "average": self.average.module, "optimiser": self.optimiser}
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["network"])
+        self.hint.load_state_dict(state["hint"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _update(self, loss: Any, step: int) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.hint.parameters()], self.plan.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        self.average.update(self.model, step=self.step)
-        seconds = time.perf_counter() - begun
-        self.seconds += seconds
-        for place, value in enumerate((float(passed.loss.detach()), float(passed.iou), 1.0, seconds)):
-            self._window[place] += value
+        self.average.update(self.model, step=step + 1)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype) if self.dtype in _AMP else nullcontext()
-
-    def _log(self) -> None:
-        loss, iou, steps, seconds = self._window
-        found = {"loss": float(f"{loss / steps:.6g}"), "iou": round(iou / steps, 4)}
-        found |= {"lr": float(f"{learning_rate(self.step - 1, self.schedule):.6g}"), "steps_per_s": round(steps / max(seconds, 1e-9), 3)}
-        line = {"step": self.step, "train": found}
-        self.listener.metrics(line)
-        self._offset = self.folder.append(line)
-        self._window = [0.0] * 4
-
-    def _save(self) -> None:
-        state = {"network": self.model.state_dict(), "average": self.average.module.state_dict(), "optimiser": self.optimiser.state_dict()}
-        state["hint"] = self.hint.state_dict()
-        state |= {"step": self.step, "seconds": self.seconds, "metrics": self._offset, "window": self._window}
-        checkpoint.save(self.folder.last, state)
-
-    def _restore(self) -> None:
-        state = checkpoint.read(self.folder.last)
-        if state is not None:
-            self.model.load_state_dict(state["network"])
-            self.average.module.load_state_dict(state["average"])
-            self.hint.load_state_dict(state["hint"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.seconds = state["step"], state["seconds"]
-            self._offset, self._window = state["metrics"], state["window"]
-        self.folder.rewind(self._offset)
 
 
 def _channels(model: Any) -> list[int]:
