@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from .train_classify import classify
+from .train_generate import generate
+from .train_lvm import lvm
 from .train_segment import segment
 
 train = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Train models on your own pictures.")
@@ -17,3 +19,5 @@ def _group() -> None:
 
 train.command()(classify)
 train.command()(segment)
+train.command()(generate)
+train.command()(lvm)

@@ -32,8 +32,8 @@ _BATCH = 50
 class Counts:
     """How many pictures are made: of each thing, and of image-to-image and inpainting each."""
 
-    each: int = 4
-    changed: int = 100
+    each: int = 2
+    changed: int = 50
     steps: int = STEPS
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from visiontk.adapters.generate_quiet import quiet
 from visiontk.artefacts import write
 from visiontk.errors import OutputError
 from visiontk.runtime import Runtime, Started
@@ -31,7 +32,8 @@ def write_model(parts: Parts, folder: Path, *, half: bool) -> None:
     pipeline.to(dtype=torch.float16 if half else torch.float32)
     try:
         with tempfile.TemporaryDirectory(prefix=".model.", dir=folder) as made:
-            pipeline.save_pretrained(made, safe_serialization=True)
+            with quiet():
+                pipeline.save_pretrained(made, safe_serialization=True)
             files = [path for path in sorted(Path(made).rglob("*")) if path.is_file()]
             for file in sorted(files, key=lambda path: path.name == INDEX):
                 data = file.read_bytes()

@@ -1,0 +1,76 @@
+"""`visiontk train lvm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visiontk import settings
+from visiontk.errors import UsageError
+
+from . import interrupts, options
+from .train_view import shown
+
+
+def lvm(
+    data: Annotated[str, typer.Argument(metavar="DATA", show_default=False, help="tiny: the bundled world, rendered while it is learned.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder of this run, and in the end of the model.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 1000,
+    vqgan_steps: Annotated[int, typer.Option("--vqgan-steps", metavar="N", min=1, help="Before them, updates of the VQGAN.")] = 2500,
+    codes: Annotated[int, typer.Option("--codes", metavar="N", help="Codes of the VQGAN.")] = 1024,
+    batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Sentences of 16 frames per step.")] = 4,
+    vqgan_batch: Annotated[int, typer.Option("--vqgan-batch", metavar="N", min=2, help="Pictures per step of the VQGAN.")] = 8,
+    lr: Annotated[float, typer.Option("--lr", metavar="X", min=0.0, help="Highest learning rate.")] = 1e-3,
+    vqgan_lr: Annotated[float, typer.Option("--vqgan-lr", metavar="X", min=0.0, help="Likewise, of the VQGAN.")] = 2e-4,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", min=0.0)] = 0.01,
+    warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps of warm-up, at most a tenth of all.")] = 100,
+    clip: Annotated[float, typer.Option("--clip", metavar="X", min=1e-9, help="Largest norm of the gradients.")] = 1.0,
+    ema: Annotated[float, typer.Option("--ema", metavar="X", min=0.0, max=1.0, help="Moving average of the weights.")] = 0.99,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Take DIR from another run.")] = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> int:
+    """Train a small large vision model on visual sentences of the bundled world, from nothing.
+
+    First its VQGAN, which makes 64 tokens of a frame, then the LLaMA that continues sentences of 16 frames. DIR becomes a model that
+    `visiontk.load("lvm", DIR)` reads, with a card of figures, film strips and plots. The same command again goes on where it was stopped,
+    to the same result. Its settings are new: no run with them has come to its end yet, so how good the result is, is not known.
+
+    \b
+    visiontk train lvm tiny -o my-lvm
+    visiontk train lvm tiny --vqgan-steps 20000 --steps 20000 -b 32 --device cuda -o longer
+    """
+    if out is None:
+        raise UsageError("nothing says where the model goes; pass -o DIR")
+    runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)
+
+    from visiontk.training.lvm_plan import LvmPlan
+
+    plan = LvmPlan(
+        data=data,
+        steps=steps,
+        vqgan_steps=vqgan_steps,
+        codes=codes,
+        batch=batch,
+        vqgan_batch=vqgan_batch,
+        lr=lr,
+        vqgan_lr=vqgan_lr,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        clip=clip,
+        ema=ema,
+        seed=runtime.seed,
+    )
+    plan.check()
+
+    from visiontk.training.lvm_run import run
+
+    return shown(lambda view: run(plan, runtime, out, view, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)

@@ -1,0 +1,297 @@
+"""`visiontk train lvm`: what the sentences are, how the networks start and are judged, and that a stopped run comes to the same weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from visiontk.errors import UsageError
+from visiontk.tiny import world
+from visiontk.training import lvm_learn, lvm_measure, lvm_world
+from visiontk.training.lvm_codes import Codebook, nearest
+from visiontk.training.lvm_llama import distances
+from visiontk.training.lvm_plan import LvmPlan
+from visiontk.training.lvm_world import sentences
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+PLAN = LvmPlan(vqgan_steps=2, steps=2, codes=32, batch=1, vqgan_batch=2, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def started() -> Any:
+    from visiontk.runtime import Runtime
+
+    return Runtime(device="cpu", dtype="fp32", threads=1, seed=3).start()
+
+
+@pytest.fixture(scope="module")
+def parts() -> lvm_learn.Parts:
+    torch.manual_seed(0)
+    return lvm_learn.new_parts(64)
+
+
+def test_a_sentence_is_named_by_its_seed_and_index() -> None:
+    together, alone = sentences(5, range(12), 32), sentences(5, [7], 32)
+    assert torch.equal(together.frames[7], alone.frames[0]) and together.kinds[7] == alone.kinds[0]
+    assert not torch.equal(sentences(6, [7], 32).frames, alone.frames)
+    assert together.frames.shape == (12, 16, 3, 32, 32) and together.masks.shape == (12, 16, 32, 32)
+
+
+def test_kinds_come_as_often_as_they_should() -> None:
+    kinds = sentences(5, range(400), 16, 2).kinds
+    for name, share in zip(lvm_world.KINDS, lvm_world.SHARES, strict=True):
+        assert kinds.count(name) / 400 == pytest.approx(share, abs=0.08)
+
+
+def test_masks_are_exact_and_the_palette_is_the_same_all_through_a_sentence() -> None:
+    drawn = sentences(5, range(6), 32, kind="mask")
+    colours = {tuple(world.COLOURS[name]) for name in lvm_world.PALETTE}
+    for frames, masks, palette in zip(drawn.frames, drawn.masks, drawn.palettes, strict=True):
+        behind, things = (tuple(colour) for colour in palette.tolist())
+        assert behind != things and {behind, things} <= colours
+        for answer, mask in zip(frames[1::2], masks[1::2], strict=True):
+            pixels = answer.permute(1, 2, 0)
+            assert {tuple(pixel) for pixel in pixels[mask].tolist()} == {things}
+            assert {tuple(pixel) for pixel in pixels[~mask].tolist()} == {behind}
+    numbers = [5 * lvm_world.FRAMES + pair for pair in range(8)]  # the pictures of the last sentence
+    scenes = world.render_scenes(5, numbers, size=32, objects=lvm_world.OBJECTS, backgrounds=lvm_world.BACKGROUNDS)
+    assert torch.equal(drawn.frames[5, ::2], scenes.images)
+    assert torch.equal(drawn.masks[5, 1::2], scenes.masks.any(1)) and torch.equal(drawn.masks[5, ::2], drawn.masks[5, 1::2])
+    assert len({tuple(palette.flatten().tolist()) for palette in drawn.palettes}) > 1
+
+
+def test_greyscale_is_the_luma_and_the_answer_has_the_colours() -> None:
+    drawn = sentences(5, range(4), 32, kind="colour")
+    asked, answers = drawn.frames[:, ::2], drawn.frames[:, 1::2]
+    assert torch.equal(asked[:, :, 0], asked[:, :, 1]) and torch.equal(asked[:, :, 0], asked[:, :, 2])
+    luma = 0.2989 * answers[:, :, 0].double() + 0.587 * answers[:, :, 1].double() + 0.114 * answers[:, :, 2].double()
+    assert float((asked[:, :, 0].double() - luma).abs().max()) <= 0.51
+
+
+def test_a_black_square_of_a_tenth_to_half_of_the_side_is_filled() -> None:
+    drawn = sentences(5, range(8), 64, kind="inpaint")
+    sides = []
+    for asked, answer in zip(drawn.frames[:, ::2].flatten(0, 1), drawn.frames[:, 1::2].flatten(0, 1), strict=True):
+        changed = (asked != answer).any(0)
+        assert not asked[:, changed].any()
+        rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+        if len(rows):
+            sides.append(max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1)
+    assert min(sides) >= 1 and max(sides) <= 32 and len(set(sides)) > 10
+
+
+def test_a_clip_shows_each_so_manyth_frame_of_the_worlds() -> None:
+    drawn = sentences(5, range(9), 32, kind="clip")
+    assert set(drawn.strides.tolist()) == set(lvm_world.STRIDES)
+    place = drawn.strides.tolist().index(4)
+    clip = world.render_clips(5, [place], 61, size=32, objects=lvm_world.OBJECTS, backgrounds=lvm_world.BACKGROUNDS, leaves=0.1, passes=0.1)
+    assert torch.equal(drawn.frames[place], clip.frames[0, ::4])
+    assert torch.equal(drawn.masks[place], clip.index_masks[0, ::4] > 0)
+
+
+def test_the_vqgan_begins_as_means_that_pass_through(parts: lvm_learn.Parts) -> None:
+    truth = lvm_learn.pictures(6, range(12))
+    with torch.no_grad():
+        latents = parts.vqgan.encode(truth).latents
+        made = parts.vqgan.decoder(parts.vqgan.post_quant_conv(latents))
+    assert latents.shape == (24, 16, 8, 8) and made.shape == truth.shape
+    means = torch.nn.functional.avg_pool2d(truth, 8)
+    for channel in range(3):
+        assert np.corrcoef(latents[:, channel].flatten().numpy(), means[:, channel].flatten().numpy())[0, 1] > 0.99
+    assert -10 * float((made - truth).square().mean().log10()) > 16
+
+
+def test_k_means_finds_what_is_there_and_idle_codes_begin_anew() -> None:
+    torch.manual_seed(0)
+    vqgan = type("Stub", (), {"quantize": torch.nn.Module()})()
+    vqgan.quantize.embedding = torch.nn.Embedding(8, 2)
+    codebook = Codebook(vqgan)
+    centres = torch.tensor([[x, y] for x in (0.0, 10.0) for y in (0.0, 10.0)])
+    latents = centres.repeat(50, 1) + 0.01 * torch.randn(200, 2)
+    codebook.begin(latents, 200)
+    assert float(torch.cdist(centres, codebook.weight).amin(1).max()) < 0.1
+    far = torch.tensor([[100.0, 100.0]]).repeat(64, 1)
+    anew = 0
+    for _ in range(400):
+        anew += codebook.update(far, nearest(far, codebook.weight))
+    # What nothing takes any more goes where something is.
+    assert anew >= 7 and float(torch.cdist(far[:1], codebook.weight).max()) < 1
+
+
+def test_codes_follow_the_mean_of_what_took_them() -> None:
+    vqgan = type("Stub", (), {"quantize": torch.nn.Module()})()
+    vqgan.quantize.embedding = torch.nn.Embedding(1, 2)
+    codebook = Codebook(vqgan)
+    latents = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    for _ in range(400):
+        codebook.update(latents, torch.zeros(2, dtype=torch.long))
+    assert codebook.weight[0].tolist() == pytest.approx([2.0, 4.0], abs=1e-3)
+
+
+def test_heads_begin_by_looking_at_their_distances(parts: lvm_learn.Parts) -> None:
+    """The attention of transformers' own forward pass, at the last of 300 tokens, peaks where the distance says."""
+    torch.manual_seed(1)
+    tokens = torch.randint(0, 64, (1, 300))
+    parts.llama.set_attn_implementation("eager")
+    with torch.no_grad():
+        found = parts.llama(input_ids=tokens, output_attentions=True).attentions
+    parts.llama.set_attn_implementation("sdpa")
+    for layer, wanted in enumerate(distances(8)):
+        for head, distance in enumerate(wanted):
+            weights = found[layer][0, head, -1]
+            assert abs(int(weights.argmax()) - (300 - distance)) <= 1 and float(weights[300 - distance]) > 0.2
+
+
+def test_the_llama_begins_by_repeating_the_frame_before(parts: lvm_learn.Parts) -> None:
+    torch.manual_seed(1)
+    frame = torch.randint(0, 64, (1, 64))
+    with torch.no_grad():
+        logits = parts.llama(input_ids=frame.repeat(1, 4)).logits[0, 64:-1]
+    assert float((logits.argmax(-1) == frame.repeat(1, 3)[0, 1:]).float().mean()) > 0.8
+    assert float(torch.nn.functional.cross_entropy(logits, frame.repeat(1, 3)[0, 1:])) < math.log(64) / 2
+    config = parts.llama.config
+    assert config.eos_token_id is None and config.bos_token_id is None and config.pad_token_id is None
+    assert config.max_position_embeddings == 1024 and config.vocab_size == 64
+
+
+def test_the_size_of_the_language_model() -> None:
+    assert 5e6 < sum(value.numel() for value in lvm_learn.new_parts(1024).llama.parameters()) < 12e6
+
+
+def course(folder: Path, stop_after: int | None = None) -> lvm_learn.Parts:
+    """A run of two and two steps, stopped as Ctrl-C does after so many."""
+    from contextlib import nullcontext
+
+    from visiontk.training.chance import seed_everything
+    from visiontk.training.checkpoint import Folder
+    from visiontk.training.steps import Run as Course
+
+    class Told:
+        def begin(self, steps: int, done: int) -> None: ...
+
+        def step(self, step: int) -> None:
+            if step == stop_after:
+                raise KeyboardInterrupt
+
+        def metrics(self, line: dict[str, Any]) -> None: ...
+
+        def warn(self, message: str) -> None: ...
+
+    folder.mkdir(exist_ok=True)
+    seed_everything(1)
+    training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes))
+    Course(training, 4, Folder(folder), Told(), nullcontext).train()
+    return training.finished()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lvm_learn.Parts]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, course(folder)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts], stop: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        course(tmp_path, stop_after=stop)
+    again = course(tmp_path)
+    for part in ("vqgan", "llama"):
+        for name, value in getattr(whole[1], part).state_dict().items():
+            assert torch.equal(value, getattr(again, part).state_dict()[name]), (part, name)
+    lines = [[json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (whole[0], tmp_path)]
+    assert [[line["step"], line["train"]["loss"]] for line in lines[0]] == [[line["step"], line["train"]["loss"]] for line in lines[1]]
+    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4] and "psnr" in lines[0][1]["train"] and "psnr" not in lines[0][2]["train"]
+    assert lines[0][0]["train"]["codes"] > PLAN.codes / 4
+
+
+def test_the_folder_loads_in_diffusers_transformers_and_the_adapter(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
+    from diffusers import VQModel
+    from transformers import LlamaForCausalLM
+
+    from visiontk.adapters.lvm import load
+    from visiontk.runtime import Runtime
+    from visiontk.training.lvm_output import write_model
+
+    write_model(whole[1], tmp_path)
+    vqgan: Any = VQModel.from_pretrained(tmp_path / "vqgan", local_files_only=True)
+    llama: Any = LlamaForCausalLM.from_pretrained(tmp_path / "llama", local_files_only=True)
+    for made, part in ((vqgan, "vqgan"), (llama, "llama")):
+        for name, value in made.state_dict().items():
+            assert torch.equal(value, getattr(whole[1], part).state_dict()[name]), (part, name)
+    config = llama.generation_config
+    assert config.eos_token_id is None and config.bos_token_id is None and config.pad_token_id is None
+    model = load(str(tmp_path), Runtime(device="cpu", dtype="fp32"))
+    assert (model.image_size, model.frame_tokens, model.codes, model.context_frames) == (64, 64, PLAN.codes, 16)
+    drawn = sentences(9, range(2), 64)
+    found = model.encode(lvm_measure.pictures(drawn.frames.flatten(0, 1)))
+    assert float((found.flatten() == lvm_learn.encode(vqgan, drawn.frames).flatten()).float().mean()) > 0.999
+
+
+def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
+    from PIL import Image
+
+    from visiontk.runtime import Runtime
+    from visiontk.training.lvm_output import write_model, write_report
+
+    write_model(whole[1], tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes((whole[0] / "metrics.jsonl").read_bytes())
+    found = lvm_measure.measure(str(tmp_path), Runtime(device="cpu", dtype="fp32"), lvm_measure.Counts(2, 2, 1))
+    frames = sentences(lvm_measure.SEED, range(2), 64).frames.flatten(0, 1)
+    with torch.no_grad():
+        latents = whole[1].vqgan.encode(lvm_learn.pixels(frames)).latents
+        made = whole[1].vqgan.decode(latents).sample.clamp(0, 1)
+    expected = -10 * float((made - frames / 255).square().mean().log10())
+    assert found["reconstruction"]["psnr"] == pytest.approx(expected, abs=0.02)
+    assert found["next frame"]["factor"] == pytest.approx(found["next frame"]["repeated"] / found["next frame"]["error"], rel=0.01)
+    assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
+    assert all(value >= 1 for value in found["perplexity of clips"].values())
+    write_report(tmp_path, PLAN, found, seconds=60, started=started())
+    card = (tmp_path / "README.md").read_text("utf-8")
+    assert f"{found['mask analogies']['miou']:.3f}" in card and "--steps 2 --vqgan-steps 2 --codes 32" in card
+    with Image.open(tmp_path / "samples.png") as strips, Image.open(tmp_path / "curves.png") as curves:
+        assert strips.size == (2 + 17 * 70, 2 + 12 * 70) and curves.width > curves.height
+
+
+def test_metrics_by_hand() -> None:
+    answers = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    answers[0, 0] = torch.tensor([[250, 100], [10, 200]])
+    palettes = torch.tensor([[[0, 0, 0], [255, 0, 0]]], dtype=torch.uint8)
+    things = lvm_measure.things_of(answers, palettes)
+    assert things.tolist() == [[[True, False], [False, True]]]
+    truth = torch.tensor([[[True, True], [False, True]]])
+    assert lvm_measure.iou(things, truth) == pytest.approx(2 / 3) and lvm_measure.iou(~things, ~truth) == pytest.approx(1 / 2)
+    assert lvm_measure.area_error(answers, torch.zeros_like(answers), things) == pytest.approx((250**2 + 200**2) / 255**2 / 3 / 2)
+    assert lvm_measure.psnr(torch.tensor([255.0**2 / 100])) == pytest.approx(20)
+
+
+def test_pictures_go_to_tensors_and_back() -> None:
+    frames = sentences(9, [0], 32).frames[0]
+    assert torch.equal(lvm_measure.tensor(lvm_measure.pictures(frames)), frames)
+
+
+def test_options_that_make_no_sense_are_refused(run: Run) -> None:
+    with pytest.raises(UsageError, match="use tiny"):
+        LvmPlan(data="photos").check()
+    with pytest.raises(UsageError, match="--vqgan-batch 3 is odd"):
+        LvmPlan(vqgan_batch=3).check()
+    with pytest.raises(UsageError, match="--codes 1 is out of range"):
+        LvmPlan(codes=1).check()
+    result = run("train", "lvm", "tiny")
+    assert result.code == 2 and "pass -o DIR" in result.stderr
+    assert LvmPlan(steps=7, codes=512).command("a b") == "visiontk train lvm tiny --steps 7 --codes 512 -o 'a b'"

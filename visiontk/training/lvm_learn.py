@@ -1,0 +1,169 @@
+"""The two things that are learned one after the other: the VQGAN, and the LLaMA on its codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from visiontk.runtime import Started
+
+from .chance import derive, seed_everything
+from .generate_learn import Learner
+from .lvm_codes import Codebook, nearest
+from .lvm_llama import new_llama, start
+from .lvm_plan import SIZE, LvmPlan
+from .lvm_vqgan import FACTOR, new_vqgan
+from .lvm_world import sentences
+
+SIDE = SIZE // FACTOR  # of a frame in tokens
+# Weights of the VQGAN's losses beside the mean absolute error: of the differences between neighbouring pixels, which keeps edges sharp, and
+# of the distance between latents and their codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
+EDGES, COMMITMENT = 0.5, 0.25
+FIRST = 512  # pictures whose latents the codebook begins with
+_AMP = (torch.bfloat16, torch.float16)
+
+
+@dataclass
+class Parts:
+    """A large vision model: diffusers' ``VQModel`` and transformers' ``LlamaForCausalLM``."""
+
+    vqgan: Any
+    llama: Any
+
+
+def new_parts(codes: int) -> Parts:
+    """With random weights, seeded by the caller."""
+    vqgan = new_vqgan(SIZE, codes)
+    return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
+
+
+class Training:
+    """The VQGAN for the first steps, then the LLaMA on its codes. A `visiontk.training.steps.Trained`."""
+
+    def __init__(self, plan: LvmPlan, started: Started, parts: Parts) -> None:
+        self.plan, self.device, self.dtype, self.parts = plan, started.device, started.dtype, parts
+        self.first = plan.vqgan_steps
+        self.begun = False  # the codebook has its first codes
+        asked = cast(Any, plan)  # it has all that a learner reads of a plan
+        # 3 x 3 convolutions on a CPU want the channels last.
+        self.vqgan = Learner(parts.vqgan.to(memory_format=torch.channels_last), asked, started, lr=plan.vqgan_lr, steps=self.first)
+        self.codebook = Codebook(self.vqgan.network)
+        self.llama = Learner(parts.llama, asked, started, lr=plan.lr, steps=plan.steps)
+        self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
+
+    def rate(self, step: int) -> float:
+        return self.vqgan.rate(step) if step < self.first else self.llama.rate(step - self.first)
+
+    def advance(self, step: int) -> Mapping[str, float]:
+        """One update of the VQGAN or of the LLaMA. Lines hold of the former ``psnr`` in dB, and how many codes a step's pictures take."""
+        seed_everything(derive(self.plan.seed, "pass", step))
+        if step < self.first:
+            return self._reconstruct(step)
+        self.prepare(fresh=step == self.first)
+        loss = self._predict(step)
+        self.llama.update(loss, step - self.first)
+        return {"loss": float(loss.detach())}
+
+    def finished(self) -> Parts:
+        """The averaged weights in fp32 on the CPU, ready to be written."""
+        self.prepare(fresh=self.plan.steps == 0)
+        llama = self.llama.average.module
+        for part in (self.parts.vqgan, llama):
+            part.eval().cpu()
+        return Parts(self.parts.vqgan.to(memory_format=torch.contiguous_format), llama)
+
+    def state(self) -> dict[str, Any]:
+        return {"vqgan": self.vqgan.state(), "codebook": self.codebook.state(), "begun": self.begun, "llama": self.llama.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.vqgan.restore(state["vqgan"])
+        self.codebook.restore(state["codebook"])
+        self.begun = state["begun"]
+        self.llama.restore(state["llama"])
+
+    def prepare(self, *, fresh: bool) -> None:
+        """Put the VQGAN's averaged weights in force; a ``fresh`` LLaMA is told what its codes look like."""
+        if self._ready:
+            return
+        vqgan = self.parts.vqgan
+        vqgan.load_state_dict(self.vqgan.average.module.state_dict())
+        vqgan.requires_grad_(False).eval()
+        if fresh:
+            seed_everything(derive(self.plan.seed, "codes"))
+            start(self.llama.network, SIDE, vqgan.quantize.embedding.weight)
+            self.llama.average.module.load_state_dict(self.llama.network.state_dict())
+        self._ready = True
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, self.dtype) if self.dtype in _AMP else nullcontext()
+
+    def _reconstruct(self, step: int) -> Mapping[str, float]:
+        """Straight-through quantisation; the codes follow the latents by themselves. Always in fp32, as the VQGAN is used."""
+        plan, network = self.plan, cast(Any, self.vqgan.network)
+        if not self.begun:
+            self._begin()
+        truth = pictures(derive(plan.seed, "vqgan"), _indices(step, plan.vqgan_batch // 2)).to(self.device)
+        latents = network.encode(truth).latents
+        taken = nearest(rows(latents.detach()), self.codebook.weight)
+        chosen = self.codebook.weight[taken].view(len(truth), *latents.shape[2:], -1).permute(0, 3, 1, 2)
+        made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
+        error = made - truth
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        loss = error.abs().mean() + EDGES * edges + COMMITMENT * (latents - chosen).square().mean()
+        self.vqgan.update(loss, step)
+        if torch.isfinite(loss):
+            self.codebook.update(rows(latents.detach()), taken)
+        psnr = float(-10 * error.detach().square().mean().log10())
+        return {"loss": float(loss.detach()), "psnr": psnr, "codes": float(taken.bincount().count_nonzero())}
+
+    def _begin(self) -> None:
+        seed = derive(self.plan.seed, "first codes")
+        with torch.no_grad():
+            encoder = cast(Any, self.vqgan.network).encode
+            drawn = (pictures(seed, range(at, at + 16)).to(self.device) for at in range(0, FIRST // 2, 16))
+            found = [rows(encoder(some).latents) for some in drawn]
+            self.codebook.begin(torch.cat(found), self.plan.vqgan_batch * SIDE * SIDE)
+            self.vqgan.average.module.quantize.embedding.weight.copy_(self.codebook.weight)
+        self.begun = True
+
+    def _predict(self, step: int) -> Tensor:
+        """Mean negative log-likelihood of the tokens after the first, given all before them."""
+        plan = self.plan
+        drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.first, plan.batch), SIZE)
+        tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
+        with self._autocast():
+            logits = self.llama.network(input_ids=tokens, use_cache=False).logits
+        return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+
+@torch.no_grad()
+def encode(vqgan: Any, frames: Tensor) -> Tensor:
+    """int64 (B, T * tokens): the codes of uint8 (B, T, 3, S, S)."""
+    latents = vqgan.encode(pixels(frames.flatten(0, 1))).latents
+    return nearest(rows(latents), vqgan.quantize.embedding.weight).view(len(frames), -1)
+
+
+def pictures(seed: int, indices: range) -> Tensor:
+    """float32 (2 * indices, 3, S, S) from 0 to 1, channels last: the first two frames of sentences, of pairs a picture and its answer."""
+    frames = sentences(seed, indices, SIZE, 2).frames.flatten(0, 1)
+    return pixels(frames)
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 (B, 3, S, S) to float32 from 0 to 1, as the VQGAN takes them."""
+    return (images.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def rows(latents: Tensor) -> Tensor:
+    """(B, d, h, w) to (B * h * w, d)."""
+    return latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+
+
+def _indices(step: int, batch: int) -> range:
+    return range(step * 1000, step * 1000 + batch)

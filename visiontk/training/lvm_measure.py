@@ -1,0 +1,145 @@
+"""How good a large vision model is at the tiny world, through the code that `visiontk lvm-continue` runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from visiontk.runtime import Runtime
+
+from .lvm_world import FRAMES, Sentences, sentences
+
+if TYPE_CHECKING:
+    from visiontk.adapters.lvm import VisualSentenceModel
+
+SEED = 50_000  # no training run renders from this seed
+_BATCH = 32  # sentences that are continued at once
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many sentences: whose frames are reconstructed, that are continued (clips and mask analogies each), that are scored."""
+
+    coded: int = 64
+    continued: int = 128
+    scored: int = 64
+
+
+def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[str, dict[str, float]]:
+    """On sentences of 16 frames that no training run has seen, all made greedily:
+
+    ``reconstruction``: peak signal-to-noise ratio in dB of the VQGAN, of the mean squared error over all frames of sentences of all kinds,
+    and of some of them; ``codes`` is how many are used.
+    ``next frame``: mean squared error over the pixels where things are or have just been, of the 16th frame of clips (``error``), of the
+    15th instead (``repeated``), and of the 15th as the VQGAN shows it (``repeated_coded``); ``factor`` is ``repeated / error``.
+    ``mask analogies``: seven pairs and a query; pixels of the answer count as what the nearest of the palette's two colours stands for.
+    Intersection over union of ``things`` and ``background``, summed over all answers, and their mean ``miou``.
+    ``perplexity of clips`` and ``of answers``: of the codes of a frame, by the number of frames before it.
+    """
+    from visiontk.adapters.lvm import load
+
+    counts = counts or Counts()
+    loaded = load(model, runtime)
+    return {
+        "reconstruction": _reconstruction(loaded, counts.coded),
+        "next frame": _next_frame(loaded, counts.continued),
+        "mask analogies": _masks(loaded, counts.continued),
+        "perplexity of clips": _perplexity(
+            loaded, sentences(SEED + 3, range(counts.scored), loaded.image_size, kind="clip"), range(FRAMES)
+        ),
+        "perplexity of answers": _perplexity(
+            loaded, sentences(SEED + 4, range(counts.scored), loaded.image_size, kind="mask"), range(1, FRAMES, 2)
+        ),
+    }
+
+
+def pictures(frames: Tensor) -> list[Image.Image]:
+    """uint8 (T, 3, S, S) as PIL images."""
+    return [Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames]
+
+
+def tensor(images: Sequence[Image.Image]) -> Tensor:
+    """PIL images of one size as uint8 (T, 3, S, S)."""
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+
+
+def continued(model: VisualSentenceModel, prompts: Sequence[Tensor], count: int) -> Tensor:
+    """uint8 (B, count, 3, S, S): what follows each of the prompts uint8 (T, 3, S, S), made greedily."""
+    from visiontk.adapters.lvm import Sampling
+
+    made = []
+    for first in range(0, len(prompts), _BATCH):
+        some = [model.encode(pictures(prompt)) for prompt in prompts[first : first + _BATCH]]
+        rounds = list(model.continue_(some, count, Sampling(greedy=True)))
+        made.append(torch.stack([tensor([frame.image for frame in frames]) for frames in rounds], dim=1))
+    return torch.cat(made)
+
+
+def psnr(error: Tensor) -> float:
+    """dB, of squared errors of values from 0 to 255."""
+    return 10 * math.log10(255**2 / max(float(error.mean()), 1e-9))
+
+
+def area_error(made: Tensor, truth: Tensor, area: Tensor) -> float:
+    """Mean squared error, values from 0 to 1, of uint8 (B, 3, S, S) over the pixels of ``area``, bool (B, S, S)."""
+    squared = ((made.float() - truth.float()) / 255).square().mean(1)
+    return float(squared[area].mean())
+
+
+def things_of(answers: Tensor, palettes: Tensor) -> Tensor:
+    """bool (B, S, S): where uint8 (B, 3, S, S) is nearer to the second colour of uint8 (B, 2, 3) than to the first."""
+    distances = (answers[:, None].float() - palettes[:, :, :, None, None].float()).square().sum(2)
+    return distances[:, 1] < distances[:, 0]
+
+
+def iou(found: Tensor, truth: Tensor) -> float:
+    """Intersection over union of bool masks, each summed over all."""
+    return float((found & truth).sum() / (found | truth).sum().clamp(min=1))
+
+
+def _reconstruction(model: VisualSentenceModel, count: int) -> dict[str, float]:
+    drawn = sentences(SEED, range(count), model.image_size)
+    codes = model.encode(pictures(drawn.frames.flatten(0, 1)))
+    error = (tensor(model.decode(codes)).float() - drawn.frames.flatten(0, 1)).square().view(drawn.frames.shape)
+    found = {"psnr": psnr(error), "codes": float(codes.flatten().bincount().count_nonzero())}
+    clips, masks = (torch.tensor([kind == name for kind in drawn.kinds]) for name in ("clip", "mask"))
+    for name, chosen in (("clips", error[clips]), ("pictures", error[~clips, ::2]), ("masks", error[masks, 1::2])):
+        if chosen.numel():
+            found[name] = psnr(chosen)
+    return _rounded(found)
+
+
+def _next_frame(model: VisualSentenceModel, count: int) -> dict[str, float]:
+    drawn = sentences(SEED + 1, range(count), model.image_size, kind="clip")
+    made = continued(model, list(drawn.frames[:, :-1]), 1)[:, 0]
+    before, truth = drawn.frames[:, -2], drawn.frames[:, -1]
+    coded = tensor(model.decode(model.encode(pictures(before))))
+    area = drawn.masks[:, -2] | drawn.masks[:, -1]
+    found = {name: area_error(image, truth, area) for name, image in (("error", made), ("repeated", before), ("repeated_coded", coded))}
+    return _rounded({**found, "factor": found["repeated"] / max(found["error"], 1e-9)})
+
+
+def _masks(model: VisualSentenceModel, count: int) -> dict[str, float]:
+    drawn = sentences(SEED + 2, range(count), model.image_size, kind="mask")
+    found = things_of(continued(model, list(drawn.frames[:, :-1]), 1)[:, 0], drawn.palettes)
+    truth = drawn.masks[:, -1]
+    things, background = iou(found, truth), iou(~found, ~truth)
+    return _rounded({"miou": (things + background) / 2, "things": things, "background": background})
+
+
+def _perplexity(model: VisualSentenceModel, drawn: Sentences, numbers: Sequence[int]) -> dict[str, float]:
+    """By the number of frames before."""
+    costs = torch.stack([model.score(model.encode(pictures(frames))) for frames in drawn.frames])
+    means = costs.nanmean(dim=(0, 2))
+    return _rounded({str(number): math.exp(float(means[number])) for number in numbers})
+
+
+def _rounded(found: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in found.items()}

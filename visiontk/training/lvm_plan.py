@@ -1,0 +1,59 @@
+"""What a run of ``visiontk train lvm`` was asked to do."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+
+from visiontk.errors import UsageError
+
+SIZE = 64  # side of a frame in pixels
+
+
+@dataclass(frozen=True)
+class LvmPlan:
+    """The options of ``visiontk train lvm``, by their names.
+
+    Attributes:
+        data: ``tiny``, the bundled world.
+        steps: updates of the LLaMA.
+        vqgan_steps: updates of the VQGAN before them.
+        codes: of the VQGAN, which is the vocabulary of the LLaMA.
+        batch: sentences of 16 frames in a step of the LLaMA.
+        vqgan_batch: pictures in a step of the VQGAN, even.
+        lr, vqgan_lr: highest learning rates; up in a line for ``warmup`` steps, then down along half a cosine.
+        weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
+        ema: moving average of the weights, which is what is written.
+    """
+
+    data: str = "tiny"
+    steps: int = 1000
+    vqgan_steps: int = 2500
+    codes: int = 1024
+    batch: int = 4
+    vqgan_batch: int = 8
+    lr: float = 1e-3
+    vqgan_lr: float = 2e-4
+    weight_decay: float = 0.01
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.99
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise UsageError for options that make no sense together."""
+        if self.data != "tiny":
+            raise UsageError(f"{self.data} is no data set that sequences are trained on; use tiny")
+        if not 2 <= self.codes <= 8192:
+            raise UsageError(f"--codes {self.codes} is out of range; use 2 to 8192")
+        if self.vqgan_batch % 2:
+            raise UsageError(f"--vqgan-batch {self.vqgan_batch} is odd; pictures are learned with their answers, use an even number")
+
+    def command(self, out: str) -> str:
+        """The command line that asks for this, defaults left out."""
+        words = ["visiontk", "train", "lvm", self.data]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                words += ["--" + field.name.replace("_", "-"), str(value)]
+        return shlex.join([*words, "-o", out])
