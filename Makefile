@@ -18,6 +18,7 @@ TINY_VIT_2 = --model ./tiny-vit-1 --same-classes --size 64 --steps 1700 -b 64 --
 	--label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 2 --half
 TINY_SAM2_1 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 --seed 1 --half
 TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 0.0006 --warmup 30 --seed 2 --half
+TINY_DIFFUSION = --vae-steps 1500 --steps 2200 --calm-after 989 --seed 1 --half
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench retrain clean
@@ -31,7 +32,7 @@ demo: $(STAMP)  ## classify the example photos
 
 test: $(STAMP)  ## run the tests
 	@echo "==> running the tests"
-	OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)  ## check style, format and types
 	@echo "==> checking style, format and types"
@@ -43,8 +44,9 @@ bench: $(STAMP)  ## measure speed and memory, side by side with other tools
 	@echo "==> measuring speed and memory"
 	$(BIN)/python -m benchmarks.classify
 	$(BIN)/python -m benchmarks.segment
+	$(BIN)/python -m benchmarks.generate
 
-# What the cards of the bundled models state; each goes on where it was stopped. Then: cp build/retrain/NAME/* visiontk/weights/NAME/
+# What the cards of the bundled models state; each goes on where it was stopped. Then copy the model's files and the card to visiontk/weights/NAME/
 retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each on two cores
 	@echo "==> training tiny-vit"
 	mkdir -p build/retrain
@@ -53,6 +55,8 @@ retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each 
 	@echo "==> training tiny-sam2"
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2
+	@echo "==> training tiny-diffusion"
+	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
 
 clean:  ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench

@@ -57,7 +57,7 @@ def generate(
     to the same result.
 
     \b
-    visiontk train generate tiny -o my-diffusion                     about two hours on two cores
+    visiontk train generate tiny -o my-diffusion                     several hours on two cores
     visiontk train generate tiny --steps 50000 -b 128 --device cuda -o longer
     visiontk train generate tiny --model my-diffusion --steps 2000 -o further
     """

@@ -29,7 +29,7 @@ def test_the_commands_page_is_the_programs_own_help() -> None:
 def test_the_overview_says_of_each_command_what_its_own_help_begins_with(run: Run) -> None:
     shown = run("--help").stdout.decode().split("Commands:\n")[1]
     overview = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in shown.splitlines())
-    assert set(overview) >= {"classify", "segment", "inspect", "train", "eval", "tiny", "models", "doctor", "schema"}
+    assert set(overview) >= {"classify", "segment", "generate", "replay", "inspect", "train", "eval", "tiny", "models", "doctor", "schema"}
     for command, line in overview.items():
         assert run(command, "--help").stdout.decode().splitlines()[2].strip() == line
 
@@ -59,7 +59,7 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_the_example_scripts_run(tmp_path: Path) -> None:
     bin_folder = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": bin_folder + os.pathsep + os.environ["PATH"], "VISIONTK_MODEL_CLASSIFY": "efficientnet-lite0"}
-    environment["VISIONTK_MODEL_SEGMENT"] = "tiny-sam2"
+    environment |= {"VISIONTK_MODEL_SEGMENT": "tiny-sam2", "VISIONTK_MODEL_GENERATE": "tiny-diffusion"}
 
     def shell(script: str, *arguments: str) -> list[list[str]]:
         command = [str(ROOT / "examples" / script), *arguments]
@@ -76,6 +76,9 @@ def test_the_example_scripts_run(tmp_path: Path) -> None:
     }
     assert [line[3] for line in shell("compare-models.sh")] == ["true"] * 5
     assert [moment for moment, _ in shell("video-timeline.sh")] == ["0 s", "1 s", "2 s"]
+    drawn = shell("generate-and-look.sh", "a red apple on a blue background")
+    assert [prompt for prompt, _ in drawn] == ["a red apple on a blue background"]
+    assert (tmp_path / "drawn" / "a-red-apple-on-a-blue-background-0.png").is_file()
     [[overlay, score]] = shell("segment-video.sh")
     assert (tmp_path / overlay).stat().st_size > 1000 and float(score) > 0.3
     shell("sort-into-folders.sh", str(ROOT / "examples" / "photos"), "sorted")

@@ -28,11 +28,11 @@ _PACKAGES = ("visiontk", "diffusers", "transformers", "torch")
 
 def write_model(parts: Parts, folder: Path, *, half: bool) -> None:
     """The pipeline's files, each whole or not at all; ``half`` rounds the weights to fp16. Raises OutputError."""
-    pipeline = parts.pipeline()
-    pipeline.to(dtype=torch.float16 if half else torch.float32)
     try:
         with tempfile.TemporaryDirectory(prefix=".model.", dir=folder) as made:
             with quiet():
+                pipeline = parts.pipeline()
+                pipeline.to(dtype=torch.float16 if half else torch.float32)
                 pipeline.save_pretrained(made, safe_serialization=True)
             files = [path for path in sorted(Path(made).rglob("*")) if path.is_file()]
             for file in sorted(files, key=lambda path: path.name == INDEX):
@@ -92,7 +92,8 @@ names; {STEPS} steps of DDIM, guidance {GUIDANCE:g}:
 | image to image, strength 0.6 | {image["thing"]:.3f} | {image["background"]:.3f} | nearest to its own first picture {image["near"]:.3f} |
 | inpainting, the thing replaced | {inpainting["thing"]:.3f} | | rest unchanged to the pixel {inpainting["kept"]:.3f} |
 
-It knows the hundred things of the world, one to a picture, eleven colours, and plain, striped, checked, mottled and graded backgrounds.
+It was shown the hundred things of the world, one to a picture, in eleven colours, before plain, striped, checked, mottled and graded
+backgrounds.
 
 **How it was made.** {first} U-Net and text encoder together, {plan.steps} steps of {plan.batch} pictures: velocity
 prediction under a schedule that ends in pure noise, {plan.drop:g} of the captions left out; AdamW, learning rate {plan.lr:g} with

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from visiontk.adapters.generate_quiet import importing
 from visiontk.runtime import Runtime, memory_errors
 
 from .chance import derive, seed_everything
@@ -60,7 +61,8 @@ def run(
 def build(plan: GeneratePlan) -> Parts:
     """The model that is trained: that of ``plan.model``, or one with random weights. Raises ModelUnavailable."""
     if plan.model is None:
-        return new_parts(plan.size)
+        with importing():
+            return new_parts(plan.size)
     from visiontk.adapters.generate import locate
 
     return read_parts(str(locate(plan.model).folder))
