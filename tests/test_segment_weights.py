@@ -173,7 +173,10 @@ def test_what_is_fetched_from_the_hub(hub_cache: Path, monkeypatch: pytest.Monke
     assert hub.fetch("org/timm").weights.name == "pytorch_model.bin"
     with pytest.raises(ModelUnavailable, match=r"org/timm has no config.yaml, so it is not a SAM 2 model; name another"):
         hub.fetch("org/timm", hub.SAM2)
-    with pytest.raises(ModelUnavailable, match=r"org/empty has no config.json or config.yaml, so it is not a timm or SAM 2 model"):
+    with pytest.raises(
+        ModelUnavailable,
+        match=r"org/empty has no config.json or config.yaml or model_index.json, so it is not a timm or SAM 2 or diffusers model",
+    ):
         hub.fetch("org/empty")
 
 
