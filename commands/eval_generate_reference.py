@@ -83,9 +83,9 @@ def _kind(prompt: str) -> str:
 
 def _render(seed: int, indices: range, kind: str, side: int, things: list[int]) -> Iterator[Item[Image]]:
     import torch
-    from PIL import Image
 
     from visiontk.tiny import scenes, world
+    from visiontk.tiny.files import picture
 
     seed = _SEED - seed
     wanted = torch.tensor(things)[:, None]
@@ -93,5 +93,5 @@ def _render(seed: int, indices: range, kind: str, side: int, things: list[int]) 
     kinds = (kind,) if kind else world.KINDS
     drawn = world.render_scenes(seed, indices, size=side, styles=world.TRAIN_STYLES, backgrounds=kinds, labels=labels)
     for pixels in drawn.images:
-        image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        image = picture(pixels)
         yield Item({"path": WORLD}, lambda image=image: image)  # type: ignore[misc]

@@ -14,9 +14,12 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from tests.training_runs import course
 from visiontk.errors import UsageError
 from visiontk.tiny import world
+from visiontk.tiny.files import picture
 from visiontk.training import generate_learn, generate_measure, generate_words, generate_world
+from visiontk.training.chance import seed_everything
 from visiontk.training.generate_network import new_parts
 from visiontk.training.generate_plan import GeneratePlan
 
@@ -196,38 +199,20 @@ def test_the_schedule_of_the_learning_rate_begins_anew_with_the_second_part() ->
     assert training.rate(49) == pytest.approx(8e-4) and training.rate(40) == pytest.approx(8e-5) and training.rate(139) < 1e-6
 
 
-def course(folder: Path, stop_after: int | None = None) -> Any:
-    """A run of two and two steps, stopped as Ctrl-C does after so many."""
-    from contextlib import nullcontext
-
-    from visiontk.training.chance import seed_everything
-    from visiontk.training.checkpoint import Folder
-    from visiontk.training.steps import Run as Course
-
-    class Told:
-        def begin(self, steps: int, done: int) -> None: ...
-
-        def step(self, step: int) -> None:
-            if step == stop_after:
-                raise KeyboardInterrupt
-
-        def metrics(self, line: dict[str, Any]) -> None: ...
-
-        def warn(self, message: str) -> None: ...
-
-    folder.mkdir(exist_ok=True)
+def trained(folder: Path, stop_after: int | None = None) -> Any:
+    """What a run of two and two steps comes to, stopped as Ctrl-C does after so many."""
     seed_everything(1)
     training = generate_learn.Training(PLAN, started(), new_parts(32))
-    Course(training, 4, Folder(folder), Told(), nullcontext).train()
+    assert course(training, 4, folder, stop_after).step == 4
     return training.finished()
 
 
 @pytest.mark.parametrize("stop", [1, 3])
 def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: int) -> None:
-    whole = course(tmp_path / "whole")
+    whole = trained(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        course(tmp_path / "stopped", stop_after=stop)
-    again = course(tmp_path / "stopped")
+        trained(tmp_path / "stopped", stop_after=stop)
+    again = trained(tmp_path / "stopped")
     for part in ("vae", "unet", "text_encoder"):
         for name, value in getattr(whole, part).state_dict().items():
             assert torch.equal(value, getattr(again, part).state_dict()[name]), (part, name)
@@ -238,7 +223,7 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: 
 
 
 def test_latents_are_divided_by_their_spread(tmp_path: Path) -> None:
-    parts = course(tmp_path / "run")
+    parts = trained(tmp_path / "run")
     from visiontk.training.chance import derive
 
     scenes = generate_world.scenes(derive(PLAN.seed, "calibration"), range(generate_learn.CALIBRATION), 32)
@@ -277,10 +262,10 @@ def test_the_prompts_name_every_thing_before_colours_that_it_has_not() -> None:
 
 def test_the_rim_tells_the_backgrounds_colour() -> None:
     scenes = world.render_scenes(generate_measure.SEED, 300, size=64, backgrounds=("plain",))
-    found = [generate_measure.border_colour(generate_measure.picture(image)) for image in scenes.images]
+    found = [generate_measure.background_colour(picture(image)) for image in scenes.images]
     right = [colour == truth for colour, truth in zip(found, scenes.background_colours, strict=True)]
     assert np.mean(right) >= 0.99
-    assert generate_measure.border_colour(Image.new("RGB", (20, 20), (50, 100, 210))) == "blue"
+    assert generate_measure.background_colour(Image.new("RGB", (20, 20), (50, 100, 210))) == "blue"
 
 
 def test_options_that_make_no_sense_are_refused(run: Run) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training_runs import course
 from visiontk.errors import UsageError
 from visiontk.tiny import world
 from visiontk.training import lvm_learn, lvm_measure, lvm_world
+from visiontk.training.chance import seed_everything
 from visiontk.training.lvm_codes import Codebook, nearest
 from visiontk.training.lvm_llama import distances
 from visiontk.training.lvm_plan import LvmPlan
@@ -174,43 +176,25 @@ def test_the_size_of_the_language_model() -> None:
     assert 5e6 < sum(value.numel() for value in lvm_learn.new_parts(1024).llama.parameters()) < 12e6
 
 
-def course(folder: Path, stop_after: int | None = None) -> lvm_learn.Parts:
-    """A run of two and two steps, stopped as Ctrl-C does after so many."""
-    from contextlib import nullcontext
-
-    from visiontk.training.chance import seed_everything
-    from visiontk.training.checkpoint import Folder
-    from visiontk.training.steps import Run as Course
-
-    class Told:
-        def begin(self, steps: int, done: int) -> None: ...
-
-        def step(self, step: int) -> None:
-            if step == stop_after:
-                raise KeyboardInterrupt
-
-        def metrics(self, line: dict[str, Any]) -> None: ...
-
-        def warn(self, message: str) -> None: ...
-
-    folder.mkdir(exist_ok=True)
+def trained(folder: Path, stop_after: int | None = None) -> lvm_learn.Parts:
+    """What a run of two and two steps comes to, stopped as Ctrl-C does after so many."""
     seed_everything(1)
     training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes))
-    Course(training, 4, Folder(folder), Told(), nullcontext).train()
+    assert course(training, 4, folder, stop_after).step == 4
     return training.finished()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lvm_learn.Parts]:
     folder = tmp_path_factory.mktemp("whole")
-    return folder, course(folder)
+    return folder, trained(folder)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts], stop: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        course(tmp_path, stop_after=stop)
-    again = course(tmp_path)
+        trained(tmp_path, stop_after=stop)
+    again = trained(tmp_path)
     for part in ("vqgan", "llama"):
         for name, value in getattr(whole[1], part).state_dict().items():
             assert torch.equal(value, getattr(again, part).state_dict()[name]), (part, name)

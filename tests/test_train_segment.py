@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from tests.training_runs import course
 from visiontk.errors import UsageError
 from visiontk.training import segment_clips, segment_loss
 from visiontk.training.segment_hint import MOST_THINGS, _targets
@@ -148,40 +149,24 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def loop(config: Path, folder: Path, stop_after: int | None = None) -> Any:
-    """A run of four steps, stopped as Ctrl-C does after so many."""
-    from contextlib import nullcontext
-
+def trained(config: Path, folder: Path, stop_after: int | None = None) -> Any:
+    """What a run of four steps comes to, stopped as Ctrl-C does after so many."""
     from visiontk.runtime import Runtime
-    from visiontk.training.checkpoint import Folder
     from visiontk.training.segment_run import Training
-    from visiontk.training.steps import Run as Course
 
-    class Told:
-        def begin(self, steps: int, done: int) -> None: ...
-
-        def step(self, step: int) -> None:
-            if step == stop_after:
-                raise KeyboardInterrupt
-
-        def metrics(self, line: dict[str, Any]) -> None: ...
-
-        def warn(self, message: str) -> None: ...
-
-    folder.mkdir(exist_ok=True)
     plan = SegmentPlan(config=str(config), steps=4, image_steps=2, images=2, clips=1, frames=3, seed=5)
     training = Training(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
-    Course(training, plan.steps, Folder(folder), Told(), nullcontext).train()
-    return training
+    assert course(training, plan.steps, folder, stop_after).step == 4
+    return training.average
 
 
 def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path: Path) -> None:
-    whole = loop(config, tmp_path / "whole")
+    whole = trained(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        loop(config, tmp_path / "stopped", stop_after=3)
-    again = loop(config, tmp_path / "stopped")
-    for name, value in whole.average.module.state_dict().items():
-        assert torch.equal(value, again.average.module.state_dict()[name]), name
+        trained(config, tmp_path / "stopped", stop_after=3)
+    again = trained(config, tmp_path / "stopped")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
     lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "stopped")]
     assert [(line["step"], line["train"]["loss"], line["train"]["iou"]) for line in lines[0]] == [
         (line["step"], line["train"]["loss"], line["train"]["iou"]) for line in lines[1]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from visiontk import Runtime
 from visiontk.tiny import world
-from visiontk.training.generate_measure import Counts, border_colour, measure
+from visiontk.training.generate_measure import Counts, background_colour, measure
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -49,7 +49,7 @@ def test_without_a_hub_it_draws_and_the_next_stage_looks_and_replay_gives_the_sa
     seen = run("classify", "--model", "tiny-vit", "-q", stdin=made.stdout)
     [record] = seen.records
     assert record["generate"]["model"] == "tiny-diffusion" and record["classify"]["labels"][0]["label"] in world.names()
-    assert border_colour(Image.open(record["path"])) == "blue"
+    assert background_colour(Image.open(record["path"])) == "blue"
     replayed = run("replay", record["path"])
     assert replayed.code == 0 and replayed.records[0]["replay"]["same"] is True
     assert Path(replayed.records[0]["path"]).read_bytes() == Path(json.loads(made.stdout)["path"]).read_bytes()

@@ -64,7 +64,7 @@ def write_images(
                     _save_indexed(folder / "masks" / file, maps[place])
                 else:
                     name = f"{described['objects'][0]['label']}/{file}"
-                _save(folder / name, _picture(scenes.images[place]), format="PNG")
+                _save(folder / name, picture(scenes.images[place]), format="PNG")
                 metadata.write(encode({"file_name": name, **described}))
                 yield {"path": str(folder / name), "tiny": described}
 
@@ -95,7 +95,7 @@ def write_clips(
             name = f"{index + 1:06d}"
             pictures, annotations = folder / "JPEGImages" / name, folder / "Annotations" / name
             for number in range(frames):
-                _save(pictures / f"{number:05d}.jpg", _picture(clip.frames[number]), format="JPEG", **_JPEG)
+                _save(pictures / f"{number:05d}.jpg", picture(clip.frames[number]), format="JPEG", **_JPEG)
                 _save_indexed(annotations / f"{number:05d}.png", clip.index_masks[number])
             described: Record = {"text": clip.caption, "seed": seed, "index": index, "frames": frames, "masks": f"Annotations/{name}"}
             movers = _movers(clip)
@@ -172,7 +172,8 @@ def _batches(count: int) -> Iterator[range]:
         yield range(start, min(start + _BATCH, count))
 
 
-def _picture(pixels: torch.Tensor) -> Image.Image:
+def picture(pixels: torch.Tensor) -> Image.Image:
+    """uint8 (3, S, S) as a PIL image."""
     return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
 
 

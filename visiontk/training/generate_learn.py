@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from .chance import derive, seed_everything
 from .generate_network import Parts
 from .generate_plan import GeneratePlan
 from .generate_world import pixels, scenes
+from .learner import Learner, autocast
 
 # The autoencoder sees pieces, as a whole picture is mostly background.
 PIECES, PIECE = 2, 32  # of a picture, and their side in pixels
@@ -26,64 +25,17 @@ NOISE = 0.02  # on its latents, so that their neighbours mean the same
 # al. 2023, arXiv 2303.09556): steps with hardly any noise teach little, and steps of noise alone decide what is drawn.
 SNR = 1.0, 5.0
 CALIBRATION = 256  # pictures whose latents say what is divided by
-_AMP = (torch.bfloat16, torch.float16)
-
-
-class Learner:
-    """A part of the model under AdamW, with a moving average of its weights.
-
-    Attributes:
-        network: what is trained, fp32.
-        average: the moving average, the same kind of module.
-    """
-
-    def __init__(self, network: nn.Module, plan: GeneratePlan, started: Started, *, lr: float, steps: int) -> None:
-        from timm.optim import param_groups_weight_decay
-        from timm.utils import ModelEmaV3
-
-        self.network = network.to(started.device).train()
-        self.average: Any = ModelEmaV3(self.network, decay=plan.ema, use_warmup=True)
-        groups: Any = param_groups_weight_decay(self.network, plan.weight_decay)
-        self.optimiser = torch.optim.AdamW(groups, lr=lr)
-        self.clip, self.lr, self.steps, self.warmup = plan.clip, lr, steps, min(plan.warmup, max(1, steps // 10))
-
-    def rate(self, step: int) -> float:
-        """Up in a line, then down to 0 along half a cosine."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
-
-    def update(self, loss: Tensor, step: int) -> None:
-        """One update, unless the loss is not finite."""
-        if not math.isfinite(float(loss.detach())):
-            return
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(step)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.average.update(self.network, step=step + 1)
-
-    def state(self) -> dict[str, Any]:
-        average = self.average.module.state_dict()
-        return {"network": self.network.state_dict(), "average": average, "optimiser": self.optimiser.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.average.module.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
 
 
 class Training:
     """The autoencoder for the first steps, then the rest on its latents. A `visiontk.training.steps.Trained`."""
 
     def __init__(self, plan: GeneratePlan, started: Started, parts: Parts) -> None:
-        self.plan, self.device, self.dtype, self.parts = plan, started.device, started.dtype, parts
+        self.plan, self.device, self.parts, self._started = plan, started.device, parts, started
         self.first = plan.autoencoder_steps
-        self.vae = Learner(parts.vae, plan, started, lr=plan.vae_lr, steps=self.first)
+        self.vae = Learner(parts.vae, plan, self.device, lr=plan.vae_lr, steps=self.first)
         both = nn.ModuleList([parts.unet, parts.text_encoder])
-        self.denoiser = Learner(both, plan, started, lr=plan.lr, steps=plan.steps)
+        self.denoiser = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps)
         self._ready = False  # the autoencoder is done, and its latents have been measured
         self._alphas = parts.scheduler.alphas_cumprod.to(started.device)
 
@@ -118,15 +70,12 @@ class Training:
         self.vae.restore(state["vae"])
         self.denoiser.restore(state["denoiser"])
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, self.dtype) if self.dtype in _AMP else nullcontext()
-
     def _reconstruct(self, step: int) -> tuple[Tensor, float]:
         """Mean absolute error of the pixels and of their differences, which keeps edges sharp; latents are kept small."""
         plan = self.plan
         drawn = scenes(derive(plan.seed, "vae"), _indices(step, plan.vae_batch), plan.size)
         truth = _pieces(pixels(drawn.images)).to(self.device)
-        with self._autocast():
+        with autocast(self._started):
             latents = self.vae.network.encode(truth).latents  # type: ignore[operator]
             made = self.vae.network.decode(latents + NOISE * torch.randn_like(latents)).sample.float()  # type: ignore[operator]
         loss = functional.l1_loss(made, truth) + EDGES * _edges(made, truth) + SPREAD * latents.float().square().mean()
@@ -165,7 +114,7 @@ class Training:
         noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
         velocity = alphas.sqrt() * noise - (1 - alphas).sqrt() * latents
         tokens = parts.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(self.device)
-        with self._autocast():
+        with autocast(self._started):
             guess = unet(noisy, times, text_encoder(tokens).last_hidden_state).sample
         ratio = (alphas / (1 - alphas)).flatten()
         weights = ratio.clamp(*SNR) / (ratio + 1)

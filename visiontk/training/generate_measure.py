@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from visiontk.errors import ItemError
+from visiontk.metrics.borders import border_colour
 from visiontk.runtime import Runtime
 from visiontk.tiny import world
 from visiontk.tiny.captions import noun, with_article
+from visiontk.tiny.files import picture
 
 if TYPE_CHECKING:
     from visiontk.adapters.classify import Classifier
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 JUDGE = "tiny-vit"
 SEED = 40_000  # no training run renders from this seed
 STEPS, GUIDANCE = 20, 4.0  # what the catalog says of the bundled model
-BORDER = 2  # pixels of a picture's rim that are background
 STRENGTH = 0.6
 _BATCH = 50
 
@@ -67,12 +68,10 @@ def prompts(each: int) -> Iterator[tuple[int, str, str]]:
             yield label, colour, f"{noun(label, None)} on {with_article(f'{colour} background')}"
 
 
-def border_colour(image: Image.Image) -> str:
-    """The named colour that is nearest to the median of the picture's rim."""
-    pixels = np.asarray(image.convert("RGB"))
-    inner = np.zeros(pixels.shape[:2], dtype=np.bool_)
-    inner[BORDER:-BORDER, BORDER:-BORDER] = True
-    return world.nearest_colour(torch.from_numpy(np.median(pixels[~inner], axis=0))[None] / 255)[0]
+def background_colour(image: Image.Image) -> str:
+    """The named colour that is nearest to that of the picture's border."""
+    border = border_colour(np.asarray(image.convert("RGB")))
+    return world.nearest_colour(torch.from_numpy(border)[None])[0]
 
 
 def seen(judge: Classifier, images: Sequence[Image.Image]) -> list[int]:
@@ -99,7 +98,7 @@ def _from_text(generator: Generator, judge: Classifier, counts: Counts) -> dict[
     asked = partial(Request, steps=counts.steps, guidance=GUIDANCE)
     images = made(generator, [asked(prompt, seed=number) for number, (_, _, prompt) in enumerate(wanted)])
     right = np.array([label == found for (label, _, _), found in zip(wanted, seen(judge, images), strict=True)])
-    coloured = np.array([colour == border_colour(image) for (_, colour, _), image in zip(wanted, images, strict=True)])
+    coloured = np.array([colour == background_colour(image) for (_, colour, _), image in zip(wanted, images, strict=True)])
     return {"thing": _share(right), "background": _share(coloured), "both": _share(right & coloured)}
 
 
@@ -113,7 +112,7 @@ def _from_image(generator: Generator, judge: Classifier, counts: Counts) -> dict
         generator, [asked(text, seed=number, init=first) for number, (text, first) in enumerate(zip(scenes.captions, firsts, strict=True))]
     )
     right = np.array(seen(judge, images)) == scenes.labels[:, 0].numpy()
-    coloured = np.array([colour == border_colour(image) for colour, image in zip(scenes.background_colours, images, strict=True)])
+    coloured = np.array([colour == background_colour(image) for colour, image in zip(scenes.background_colours, images, strict=True)])
     return {"thing": _share(right), "background": _share(coloured), "near": _share(_nearest_is_own(firsts, images))}
 
 
@@ -144,11 +143,6 @@ def _nearest_is_own(firsts: Sequence[Image.Image], images: Sequence[Image.Image]
     distances = ((after[:, None] - before[None]) ** 2).mean(-1)
     nearest: np.ndarray[tuple[int], np.dtype[np.bool_]] = distances.argmin(1) == np.arange(len(images))
     return nearest
-
-
-def picture(image: torch.Tensor) -> Image.Image:
-    """uint8 (3, S, S) as a PIL image."""
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 def _share(right: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from visiontk.errors import UsageError
+
+from .plan import command_line
 
 FACTOR = 4  # of the autoencoder: pixels of a side to one of the latents
 
@@ -61,13 +62,7 @@ class GeneratePlan:
 
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
-        words = ["visiontk", "train", "generate", self.data]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                flag = "--" + field.name.replace("_", "-")
-                words += [flag] if value is True else [flag, str(value)]
-        return shlex.join([*words, "-o", out])
+        return command_line("generate", self, out)
 
 
 VAE_STEPS = 1500

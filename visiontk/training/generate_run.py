@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from visiontk.adapters.generate_quiet import importing
 from visiontk.runtime import Runtime, memory_errors
 
 from .chance import derive, seed_everything
-from .checkpoint import Folder
 from .generate_learn import Training
 from .generate_measure import measure
 from .generate_network import Parts, new_parts, read_parts
 from .generate_output import write_model, write_report
 from .generate_plan import GeneratePlan
 from .loop import Hold, Listener
-from .steps import Run
+from .steps import Run, claim
 
 
 def run(
@@ -41,10 +40,7 @@ def run(
         VisiontkError: with a message that says what to do.
     """
     plan.check()
-    started = replace(runtime, seed=plan.seed).start()
-    folder = Folder(out)
-    asked = {name: value for name, value in asdict(plan).items() if name != "half"}
-    folder.claim({**asked, "task": "generate", "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
+    started, folder = claim(plan, "generate", runtime, plan.seed, out, overwrite=overwrite)
     seed_everything(derive(plan.seed, "weights"))
     training = Training(plan, started, build(plan))
     course = Run(training, plan.autoencoder_steps + plan.steps, folder, listener, hold)

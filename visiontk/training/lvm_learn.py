@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from torch.nn import functional
 from visiontk.runtime import Started
 
 from .chance import derive, seed_everything
-from .generate_learn import Learner
+from .learner import Learner, autocast
 from .lvm_codes import Codebook, nearest
 from .lvm_llama import new_llama, start
 from .lvm_plan import SIZE, LvmPlan
@@ -26,7 +25,6 @@ SIDE = SIZE // FACTOR  # of a frame in tokens
 # of the distance between latents and their codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
 EDGES, COMMITMENT = 0.5, 0.25
 FIRST = 512  # pictures whose latents the codebook begins with
-_AMP = (torch.bfloat16, torch.float16)
 
 
 @dataclass
@@ -47,14 +45,13 @@ class Training:
     """The VQGAN for the first steps, then the LLaMA on its codes. A `visiontk.training.steps.Trained`."""
 
     def __init__(self, plan: LvmPlan, started: Started, parts: Parts) -> None:
-        self.plan, self.device, self.dtype, self.parts = plan, started.device, started.dtype, parts
+        self.plan, self.device, self.parts, self._started = plan, started.device, parts, started
         self.first = plan.vqgan_steps
         self.begun = False  # the codebook has its first codes
-        asked = cast(Any, plan)  # it has all that a learner reads of a plan
         # 3 x 3 convolutions on a CPU want the channels last.
-        self.vqgan = Learner(parts.vqgan.to(memory_format=torch.channels_last), asked, started, lr=plan.vqgan_lr, steps=self.first)
+        self.vqgan = Learner(parts.vqgan.to(memory_format=torch.channels_last), plan, self.device, lr=plan.vqgan_lr, steps=self.first)
         self.codebook = Codebook(self.vqgan.network)
-        self.llama = Learner(parts.llama, asked, started, lr=plan.lr, steps=plan.steps)
+        self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps)
         self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
 
     def rate(self, step: int) -> float:
@@ -100,9 +97,6 @@ class Training:
             self.llama.average.module.load_state_dict(self.llama.network.state_dict())
         self._ready = True
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, self.dtype) if self.dtype in _AMP else nullcontext()
-
     def _reconstruct(self, step: int) -> Mapping[str, float]:
         """Straight-through quantisation; the codes follow the latents by themselves. Always in fp32, as the VQGAN is used."""
         plan, network = self.plan, cast(Any, self.vqgan.network)
@@ -137,7 +131,7 @@ class Training:
         plan = self.plan
         drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.first, plan.batch), SIZE)
         tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
-        with self._autocast():
+        with autocast(self._started):
             logits = self.llama.network(input_ids=tokens, use_cache=False).logits
         return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
 

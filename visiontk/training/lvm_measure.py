@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from visiontk.runtime import Runtime
+from visiontk.tiny.files import picture
 
 from .lvm_world import FRAMES, Sentences, sentences
 
@@ -62,7 +63,7 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
 
 def pictures(frames: Tensor) -> list[Image.Image]:
     """uint8 (T, 3, S, S) as PIL images."""
-    return [Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames]
+    return [picture(frame) for frame in frames]
 
 
 def tensor(images: Sequence[Image.Image]) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from visiontk.errors import UsageError
+
+from .plan import command_line
 
 SIZE = 64  # side of a frame in pixels
 
@@ -51,9 +52,4 @@ class LvmPlan:
 
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
-        words = ["visiontk", "train", "lvm", self.data]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                words += ["--" + field.name.replace("_", "-"), str(value)]
-        return shlex.join([*words, "-o", out])
+        return command_line("lvm", self, out)

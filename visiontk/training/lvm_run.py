@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from visiontk.runtime import Runtime, memory_errors
 
 from .chance import derive, seed_everything
-from .checkpoint import Folder
 from .loop import Hold, Listener
 from .lvm_learn import Training, new_parts
 from .lvm_measure import measure
 from .lvm_output import write_model, write_report
 from .lvm_plan import LvmPlan
-from .steps import Run
+from .steps import Run, claim
 
 
 def run(
@@ -37,9 +36,7 @@ def run(
         VisiontkError: with a message that says what to do.
     """
     plan.check()
-    started = replace(runtime, seed=plan.seed).start()
-    folder = Folder(out)
-    folder.claim({**asdict(plan), "task": "lvm", "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
+    started, folder = claim(plan, "lvm", runtime, plan.seed, out, overwrite=overwrite)
     seed_everything(derive(plan.seed, "weights"))
     training = Training(plan, started, new_parts(plan.codes))
     course = Run(training, plan.vqgan_steps + plan.steps, folder, listener, hold)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visiontk.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 BATCH = 512  # ViT paper, appendix B.1.1
 TRANSFER_LR = 0.01  # ViT paper, table 4: the VTAB tasks; the others sweep 0.001 to 0.06
@@ -82,13 +85,19 @@ class Plan:
 
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
-        words = ["visiontk", "train", "classify", self.data]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                flag = "--" + field.name.replace("_", "-")
-                words += [flag] if value is True else [flag, str(value)]
-        return shlex.join([*words, "-o", out])
+        return command_line("classify", self, out)
+
+
+def command_line(task: str, plan: DataclassInstance, out: str) -> str:
+    """The command that asks for a plan, whose first field is the data and whose others are options by their names; defaults left out."""
+    data, *rest = fields(plan)
+    words = ["visiontk", "train", task, getattr(plan, data.name)]
+    for field in rest:
+        value = getattr(plan, field.name)
+        if value != field.default:
+            flag = "--" + field.name.replace("_", "-")
+            words += [flag] if value is True else [flag, str(value)]
+    return shlex.join([*words, "-o", out])
 
 
 @dataclass(frozen=True)

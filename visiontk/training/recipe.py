@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,18 @@ from .plan import Plan, Schedule
 MOMENTUM = 0.9
 
 
-def learning_rate(step: int, schedule: Schedule) -> float:
+class Slope(Protocol):
+    """How the learning rate goes: a `Schedule`, or part of one."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+
+
+def learning_rate(step: int, schedule: Slope) -> float:
     """The rate of a step, counted from 0: up in a line for ``warmup`` steps, then down to 0 along half a cosine (ViT paper, B.1)."""
     if step < schedule.warmup:
         return schedule.lr * (step + 1) / schedule.warmup

@@ -13,6 +13,7 @@ from torch import Tensor
 from visiontk.metrics.regions import jaccard
 from visiontk.runtime import Runtime
 from visiontk.tiny import world
+from visiontk.tiny.files import picture
 
 if TYPE_CHECKING:
     from visiontk.adapters.segment import ObjectPrompt, Segmenter
@@ -111,8 +112,3 @@ def clips_jf(segmenter: Segmenter, styles: Sequence[str], prompter: Prompter, co
 def numbered(frames: Tensor) -> Iterator[tuple[int, Image.Image]]:
     """uint8 (T, 3, S, S) as the adapter takes them."""
     return ((number, picture(frame)) for number, frame in enumerate(frames))
-
-
-def picture(image: Tensor) -> Image.Image:
-    """uint8 (3, S, S) as a PIL image."""
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from visiontk.errors import UsageError
 
 from .chance import derive
-from .plan import Schedule
+from .plan import command_line
 from .segment_track import Kind, Prompting
 
 # How often an object is prompted with what: pictures, and the first frames of clips.
 IMAGE_KINDS: dict[Kind, float] = {"point": 0.5, "box": 0.5}
 CLIP_KINDS: dict[Kind, float] = {"point": 0.4, "box": 0.2, "mask": 0.4}
 IMAGE_AMONG_CLIPS = 3  # once the clips have begun, every third step is one of pictures
-LOG_LINES, SAVE_EVERY = 200, 200
 
 
 @dataclass(frozen=True)
@@ -68,29 +66,7 @@ class SegmentPlan:
 
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
-        words = ["visiontk", "train", "segment", self.data]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                flag = "--" + field.name.replace("_", "-")
-                words += [flag] if value is True else [flag, str(value)]
-        return shlex.join([*words, "-o", out])
-
-    def schedule(self) -> Schedule:
-        """For the learning rate and the lines."""
-        return Schedule(
-            steps=self.steps,
-            batch=self.images,
-            accumulate=1,
-            epoch=self.steps,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            warmup=min(self.warmup, self.steps // 10),
-            clip=self.clip,
-            eval_every=self.steps,
-            save_every=SAVE_EVERY,
-            log_every=max(1, min(50, self.steps // LOG_LINES)),
-        )
+        return command_line("segment", self, out)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,19 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from visiontk.errors import UsageError
+from visiontk.runtime import Runtime, Started
 
 from . import checkpoint
 from .checkpoint import Folder
 from .loop import Hold, Listener
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LINES, SAVE_EVERY = 200, 200
 
@@ -37,6 +43,19 @@ class Trained(Protocol):
     def state(self) -> dict[str, Any]: ...
 
     def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def claim(plan: DataclassInstance, task: str, runtime: Runtime, seed: int, out: Path, *, overwrite: bool) -> tuple[Started, Folder]:
+    """Start the runtime with the plan's seed, and take the folder for this run. How the weights are written (``half``) makes no other run.
+
+    Raises:
+        DeviceError: the device is not there.
+        UsageError, OutputError: as `Folder.claim`.
+    """
+    started, folder = replace(runtime, seed=seed).start(), Folder(out)
+    asked = {name: value for name, value in asdict(plan).items() if name != "half"}
+    folder.claim({**asked, "task": task, "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
+    return started, folder
 
 
 class Run:

@@ -1,0 +1,79 @@
+"""A network under AdamW, with a moving average of its weights: what the trainings that go step by step have in common."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from visiontk.runtime import Started
+
+from .recipe import learning_rate
+
+_AMP = (torch.bfloat16, torch.float16)
+
+
+class Asked(Protocol):
+    """What a learner reads of a plan."""
+
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def ema(self) -> float: ...
+
+
+class Learner:
+    """What is trained.
+
+    Attributes:
+        network: fp32.
+        average: the moving average of its weights, the same kind of module in ``average.module``.
+        lr: the highest learning rate, reached after ``warmup`` of ``steps`` steps, at most a tenth of them.
+    """
+
+    def __init__(self, network: nn.Module, plan: Asked, device: torch.device, *, lr: float, steps: int) -> None:
+        from timm.optim import param_groups_weight_decay
+        from timm.utils import ModelEmaV3
+
+        self.network = network.to(device).train()
+        self.average: Any = ModelEmaV3(self.network, decay=plan.ema, use_warmup=True)
+        groups: Any = param_groups_weight_decay(self.network, plan.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, lr=lr)
+        self.clip, self.lr, self.steps, self.warmup = plan.clip, lr, steps, min(plan.warmup, steps // 10)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return learning_rate(step, self)
+
+    def update(self, loss: Tensor, step: int) -> None:
+        """One update, unless the loss is not finite."""
+        if not math.isfinite(float(loss.detach())):
+            return
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.network, step=step + 1)
+
+    def state(self) -> dict[str, Any]:
+        average = self.average.module.state_dict()
+        return {"network": self.network.state_dict(), "average": average, "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def autocast(started: Started) -> AbstractContextManager[Any]:
+    """Mixed precision where the runtime's type is not fp32."""
+    return torch.autocast(started.device.type, started.dtype) if started.dtype in _AMP else nullcontext()
