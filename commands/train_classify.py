@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from visiontk import settings
 from visiontk.errors import UsageError
 
-from . import interrupts, options
+from . import interrupts, options, train_options
 from .train_view import shown
 
 
@@ -26,9 +25,7 @@ def classify(
         str,
         typer.Argument(metavar="DATA", show_default=False, help="FOLDER/CLASS/*.jpg, with or without train/ and val/; a JSONL file; tiny."),
     ],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder of this run, and in the end of the model.")
-    ] = None,
+    out: train_options.Out = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="Go on from this trained model.", autocompletion=options.complete_classifiers),
@@ -60,8 +57,8 @@ def classify(
     weight_decay: Annotated[
         float | None, typer.Option("--weight-decay", metavar="X", min=0.0, help="Default: 0; from scratch 0.05; linear probe 0.001.")
     ] = None,
-    warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps of warm-up, at most a tenth of all.")] = 500,
-    clip: Annotated[float, typer.Option("--clip", metavar="X", min=1e-9, help="Largest norm of the gradients.")] = 1.0,
+    warmup: train_options.Warmup = 500,
+    clip: train_options.Clip = 1.0,
     size: Annotated[
         int | None, typer.Option("--size", metavar="N", min=8, help="Pixels of a side; position embeddings are resampled.")
     ] = None,
@@ -77,11 +74,11 @@ def classify(
     ] = 0.1,
     eval_every: Annotated[int | None, typer.Option("--eval-every", metavar="N", min=1, help="Steps between measurements.")] = None,
     save_every: Annotated[int | None, typer.Option("--save-every", metavar="N", min=1, help="Steps between checkpoints.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Write the weights in fp16.")] = False,
+    half: train_options.Half = False,
     workers: Annotated[
         str, typer.Option("--workers", metavar="auto|N", help="Processes that prepare images. auto: one per core with a GPU, else none.")
     ] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Take DIR from another run.")] = False,
+    overwrite: train_options.Overwrite = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     compile: options.Compile = None,
@@ -104,8 +101,7 @@ def classify(
     visiontk train classify list.jsonl --from-scratch resnet18 --epochs 100 --augment strong -o new
     visiontk train classify tiny --from-scratch vit_tiny_patch16_224 --arch-args patch_size=8 --size 64 -o tiny
     """
-    if out is None:
-        raise UsageError("nothing says where the model goes; pass -o DIR")
+    folder = train_options.folder(out)
     if workers != "auto" and not workers.isdecimal():
         raise UsageError(f"workers is {workers!r}; use auto or a whole number from 0 on")
     runtime = options.runtime(settings.read(), device, dtype, compile, None, seed, threads)
@@ -144,4 +140,6 @@ def classify(
     from visiontk.training.run import run
 
     processes = None if workers == "auto" else int(workers)
-    return shown(lambda view: run(plan, runtime, out, view, workers=processes, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)
+    return shown(
+        lambda view: run(plan, runtime, folder, view, workers=processes, overwrite=overwrite, hold=interrupts.held), folder, quiet=quiet
+    )

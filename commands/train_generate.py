@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from visiontk import settings
-from visiontk.errors import UsageError
 
-from . import interrupts, options
+from . import interrupts, options, train_options
 from .train_view import shown
 
 
 def generate(
-    data: Annotated[str, typer.Argument(metavar="DATA", show_default=False, help="tiny: the bundled world, rendered while it is learned.")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder of this run, and in the end of the model.")
-    ] = None,
+    data: train_options.TinyData,
+    out: train_options.Out = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="Go on from this model, which a run of this command made.")
     ] = None,
@@ -30,19 +26,19 @@ def generate(
     size: Annotated[int, typer.Option("--size", metavar="N", min=32, help="Side of the pictures in pixels, a multiple of 16.")] = 64,
     batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Pictures per step.")] = 32,
     vae_batch: Annotated[int, typer.Option("--vae-batch", metavar="N", min=1, help="Likewise, of the autoencoder.")] = 8,
-    lr: Annotated[float, typer.Option("--lr", metavar="X", min=0.0, help="Highest learning rate.")] = 8e-4,
+    lr: train_options.LearningRate = 8e-4,
     vae_lr: Annotated[float, typer.Option("--vae-lr", metavar="X", min=0.0, help="Likewise, of the autoencoder.")] = 1e-3,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", min=0.0)] = 0.01,
-    warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps of warm-up, at most a tenth of all.")] = 100,
-    clip: Annotated[float, typer.Option("--clip", metavar="X", min=1e-9, help="Largest norm of the gradients.")] = 1.0,
-    ema: Annotated[float, typer.Option("--ema", metavar="X", min=0.0, max=1.0, help="Moving average of the weights.")] = 0.998,
+    weight_decay: train_options.WeightDecay = 0.01,
+    warmup: train_options.Warmup = 100,
+    clip: train_options.Clip = 1.0,
+    ema: train_options.Ema = 0.998,
     drop: Annotated[float, typer.Option("--drop", metavar="X", min=0.0, max=1.0, help="Share of captions left out, for guidance.")] = 0.1,
     calm_after: Annotated[
         int | None,
         typer.Option("--calm-after", metavar="N", min=0, help="After N steps, things stand upright in the middle, in one style."),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Write the weights in fp16.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Take DIR from another run.")] = False,
+    half: train_options.Half = False,
+    overwrite: train_options.Overwrite = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     seed: options.Seed = None,
@@ -61,8 +57,7 @@ def generate(
     visiontk train generate tiny --steps 50000 -b 128 --device cuda -o longer
     visiontk train generate tiny --model my-diffusion --steps 2000 -o further
     """
-    if out is None:
-        raise UsageError("nothing says where the model goes; pass -o DIR")
+    folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)
 
     from visiontk.training.generate_plan import GeneratePlan
@@ -90,4 +85,4 @@ def generate(
 
     from visiontk.training.generate_run import run
 
-    return shown(lambda view: run(plan, runtime, out, view, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)
+    return shown(lambda view: run(plan, runtime, folder, view, overwrite=overwrite, hold=interrupts.held), folder, quiet=quiet)

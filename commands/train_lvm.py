@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from visiontk import settings
-from visiontk.errors import UsageError
 
-from . import interrupts, options
+from . import interrupts, options, train_options
 from .train_view import shown
 
 
 def lvm(
-    data: Annotated[str, typer.Argument(metavar="DATA", show_default=False, help="tiny: the bundled world, rendered while it is learned.")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder of this run, and in the end of the model.")
-    ] = None,
+    data: train_options.TinyData,
+    out: train_options.Out = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 1000,
     vqgan_steps: Annotated[int, typer.Option("--vqgan-steps", metavar="N", min=1, help="Before them, updates of the VQGAN.")] = 2500,
     codes: Annotated[int, typer.Option("--codes", metavar="N", help="Codes of the VQGAN.")] = 1024,
     batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Sentences of 16 frames per step.")] = 4,
     vqgan_batch: Annotated[int, typer.Option("--vqgan-batch", metavar="N", min=2, help="Pictures per step of the VQGAN.")] = 8,
-    lr: Annotated[float, typer.Option("--lr", metavar="X", min=0.0, help="Highest learning rate.")] = 1e-3,
+    lr: train_options.LearningRate = 1e-3,
     vqgan_lr: Annotated[float, typer.Option("--vqgan-lr", metavar="X", min=0.0, help="Likewise, of the VQGAN.")] = 2e-4,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", min=0.0)] = 0.01,
-    warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps of warm-up, at most a tenth of all.")] = 100,
-    clip: Annotated[float, typer.Option("--clip", metavar="X", min=1e-9, help="Largest norm of the gradients.")] = 1.0,
-    ema: Annotated[float, typer.Option("--ema", metavar="X", min=0.0, max=1.0, help="Moving average of the weights.")] = 0.99,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Take DIR from another run.")] = False,
+    weight_decay: train_options.WeightDecay = 0.01,
+    warmup: train_options.Warmup = 100,
+    clip: train_options.Clip = 1.0,
+    ema: train_options.Ema = 0.99,
+    overwrite: train_options.Overwrite = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     seed: options.Seed = None,
@@ -48,8 +44,7 @@ def lvm(
     visiontk train lvm tiny -o my-lvm
     visiontk train lvm tiny --vqgan-steps 20000 --steps 20000 -b 32 --device cuda -o longer
     """
-    if out is None:
-        raise UsageError("nothing says where the model goes; pass -o DIR")
+    folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)
 
     from visiontk.training.lvm_plan import LvmPlan
@@ -73,4 +68,4 @@ def lvm(
 
     from visiontk.training.lvm_run import run
 
-    return shown(lambda view: run(plan, runtime, out, view, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)
+    return shown(lambda view: run(plan, runtime, folder, view, overwrite=overwrite, hold=interrupts.held), folder, quiet=quiet)

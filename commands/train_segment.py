@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from visiontk import settings
-from visiontk.errors import UsageError
 
-from . import interrupts, options
+from . import interrupts, options, train_options
 from .train_view import shown
 
 
 def segment(
-    data: Annotated[str, typer.Argument(metavar="DATA", show_default=False, help="tiny: the bundled world, rendered while it is learned.")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder of this run, and in the end of the model.")
-    ] = None,
+    data: train_options.TinyData,
+    out: train_options.Out = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="Go on from this trained model.", autocompletion=options.complete_segmenters),
@@ -35,13 +31,13 @@ def segment(
     frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Frames per clip.")] = 8,
     objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, max=4, help="At most so many objects of each.")] = 2,
     clicks: Annotated[int, typer.Option("--clicks", metavar="N", min=0, help="Correction clicks on a picture, at most.")] = 2,
-    lr: Annotated[float, typer.Option("--lr", metavar="X", min=0.0, help="Highest learning rate.")] = 8e-4,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="X", min=0.0)] = 0.05,
-    warmup: Annotated[int, typer.Option("--warmup", metavar="N", min=0, help="Steps of warm-up, at most a tenth of all.")] = 100,
-    clip: Annotated[float, typer.Option("--clip", metavar="X", min=1e-9, help="Largest norm of the gradients.")] = 1.0,
-    ema: Annotated[float, typer.Option("--ema", metavar="X", min=0.0, max=1.0, help="Moving average of the weights.")] = 0.998,
-    half: Annotated[bool, typer.Option("--half", help="Write the weights in fp16.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Take DIR from another run.")] = False,
+    lr: train_options.LearningRate = 8e-4,
+    weight_decay: train_options.WeightDecay = 0.05,
+    warmup: train_options.Warmup = 100,
+    clip: train_options.Clip = 1.0,
+    ema: train_options.Ema = 0.998,
+    half: train_options.Half = False,
+    overwrite: train_options.Overwrite = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     seed: options.Seed = None,
@@ -60,8 +56,7 @@ def segment(
     visiontk train segment tiny --config wider.yaml -o wider            another size of model
     visiontk train segment tiny --model my-sam2 --image-steps 0 -o further
     """
-    if out is None:
-        raise UsageError("nothing says where the model goes; pass -o DIR")
+    folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)
 
     from visiontk.training.segment_plan import SegmentPlan
@@ -89,4 +84,4 @@ def segment(
 
     from visiontk.training.segment_run import run
 
-    return shown(lambda view: run(plan, runtime, out, view, overwrite=overwrite, hold=interrupts.held), out, quiet=quiet)
+    return shown(lambda view: run(plan, runtime, folder, view, overwrite=overwrite, hold=interrupts.held), folder, quiet=quiet)
