@@ -1,4 +1,4 @@
-"""`visiontk models`: what is in the catalog, what of it is on this disk, and fetching and removing it."""
+"""`visiontk models`: what is in the catalog, what of it is on this disk, and fetching, removing and converting it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from visiontk import catalog, settings
 from visiontk.errors import ModelUnavailable, UsageError
 
 from .console import say
+from .models_convert import convert
 from .options import complete_models
 
 if TYPE_CHECKING:
     from visiontk.catalog import Entry
 
 models = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="List, show, fetch and remove models.")
+models.add_typer(convert, name="convert")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name or hub id.", autocompletion=complete_models)]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names or hub ids.", autocompletion=complete_models)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]

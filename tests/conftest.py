@@ -16,9 +16,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.hub_server import Server
 
 # Read by huggingface_hub when it is imported, so they stand here and not in a fixture. Nothing in the tests speaks to a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -211,6 +214,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tests that compute without the command line."""
+    with _one_thread():
+        yield
+
+
 class _redirected:
     """Descriptors 0, 1, 2 and their Python faces, put back on leaving; so is the handler of Ctrl-C."""
 
@@ -332,6 +342,33 @@ def tiny_sam2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of diffusers with random weights, for pictures of 32 x 32."""
+    from tests.generate_models import make_pipeline
+
+    return make_pipeline(tmp_path_factory.mktemp("tiny") / "pipe")
+
+
+@pytest.fixture(scope="module")
+def generators_loaded_once() -> Iterator[None]:
+    """Runs with the same options share a model that makes images, as reading it takes longer than a tiny picture."""
+    from visiontk.adapters import generate as adapter
+
+    kept: dict[str, Any] = {}
+    whole = adapter.load
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        key = repr((arguments, sorted(options.items())))
+        if key not in kept:
+            kept[key] = whole(*arguments, **options)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapter, "load", load)
+        yield
+
+
 class ColourTracker:
     """Stands in for a segmenter: an object is what has the colour under its first positive point, its box's middle or its mask.
 
@@ -444,3 +481,12 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder = tmp_path / ".hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
     yield folder
+
+
+@pytest.fixture
+def server(hub_cache: Path) -> Iterator[Server]:
+    """The model hub is a server on this machine, without repositories."""
+    from tests.hub_server import serving
+
+    with serving() as running:
+        yield running

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Record, Result, Run
 
 SIDE = 32
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.generate_models import make_pipeline
-
-    return make_pipeline(tmp_path_factory.mktemp("tiny") / "pipe")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def loaded_once() -> Iterator[None]:
-    from tests.generate_runs import models_loaded_once
-
-    with models_loaded_once():
-        yield
+pytestmark = pytest.mark.usefixtures("generators_loaded_once")
 
 
 @pytest.fixture

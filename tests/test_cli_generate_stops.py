@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +17,11 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.conftest import Record, Run
+    from tests.conftest import DiskOf, Record, Run
 
 VISIONTK = str(Path(sys.executable).with_name("visiontk"))
 SIDE = 32
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.generate_models import make_pipeline
-
-    return make_pipeline(tmp_path_factory.mktemp("tiny") / "pipe")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def loaded_once() -> Iterator[None]:
-    from tests.generate_runs import models_loaded_once
-
-    with models_loaded_once():
-        yield
+pytestmark = pytest.mark.usefixtures("generators_loaded_once")
 
 
 @pytest.fixture
@@ -190,19 +174,8 @@ def test_a_killed_run_goes_on(run: Run, pipeline: Path) -> None:
     assert all(Path(record["path"]).exists() for record in records)
 
 
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: what a full disk looks like, in the middle of a write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("options", [[], ["--preview", "1"]])
-def test_a_full_disk(run: Run, pipeline: Path, options: list[str]) -> None:
+def test_a_full_disk(run: Run, pipeline: Path, options: list[str], disk_of: DiskOf) -> None:
     arguments = ["generate", "a car", "-n", "2", "--steps", "2", "-m", str(pipeline), *options]
     with disk_of(1500):
         result = run(*arguments, stdout=Path(os.devnull))

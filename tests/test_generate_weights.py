@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.generate_models import make_checkpoint, make_lora, make_pipeline
-from visiontk import catalog, hub
+from visiontk import catalog
 from visiontk.adapters.generate import Generated, Generator, Request, load
 from visiontk.errors import ModelUnavailable, UsageError, VisiontkError
 from visiontk.runtime import Runtime
@@ -165,61 +165,6 @@ def test_a_variant_is_taken_where_it_is_and_missed_where_it_is_not(original: Pat
     assert np.array_equal(picture(load(str(folder), CPU)), picture(load(str(original), CPU)))
     assert np.array_equal(picture(load(str(folder), CPU, variant="fp16")), picture(only))
     assert load(str(folder), CPU, variant="fp16").revision == only.revision != load(str(folder), CPU).revision
-
-
-INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "scheduler": ["diffusers", "PNDMScheduler"],
-    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
-    "image_encoder": [None, None],
-}
-REPOSITORY = [
-    "README.md",
-    "model_index.json",
-    "it-pruned.ckpt",
-    "it-pruned.safetensors",
-    "pipeline.py",
-    "unet/config.json",
-    "unet/own.py",
-    "unet/diffusion_pytorch_model.bin",
-    "unet/diffusion_pytorch_model.safetensors.index.json",
-    "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
-    "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
-    "unet/diffusion_pytorch_model.fp16.safetensors",
-    "unet/diffusion_pytorch_model.non_ema.safetensors",
-    "unet/diffusion_flax_model.msgpack",
-    "unet/model.onnx",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
-    "scheduler/scheduler_config.json",
-    "safety_checker/config.json",
-    "safety_checker/model.safetensors",
-    "safety_checker/pytorch_model.bin",
-    "image_encoder/model.safetensors",
-    "vae_decoder/model.onnx",
-]
-
-
-def test_of_a_repository_only_what_a_run_needs_is_fetched() -> None:
-    configs = ("model_index.json", "safety_checker/config.json", "scheduler/scheduler_config.json", "tokenizer/merges.txt")
-    plain = hub.parts(INDEX, REPOSITORY, "it")
-    assert plain.configs == (*configs, "tokenizer/vocab.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors.index.json")
-    assert plain.weights == (
-        "safety_checker/model.safetensors",
-        "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
-        "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
-    )
-    half = hub.parts(INDEX, REPOSITORY, "it", "fp16")
-    assert half.weights == ("safety_checker/model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors")
-    assert (plain.lacking, half.lacking, plain.variant, half.variant) == ((), (), None, "fp16")
-    torn = [name for name in REPOSITORY if "00001-of" not in name]
-    assert hub.parts(INDEX, torn, "it").lacking == ("unet",)
-    unsafe = hub.parts(INDEX, [name for name in REPOSITORY if name != "safety_checker/model.safetensors"], "it")
-    assert unsafe.lacking == ("safety_checker",)
-    with pytest.raises(ModelUnavailable, match=r"has its weights only as variants \(fp16, non_ema\)"):
-        hub.parts(INDEX, [name for name in REPOSITORY if "-of-" not in name], "it")
 
 
 def test_the_catalog_lists_models_that_make_images() -> None:

@@ -1,95 +1,24 @@
-"""Fetching from a hub: a small server on this machine that speaks as much of the hub's protocol as a download takes."""
+"""Fetching from a hub, which is a small server on this machine."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.generate_models import make_lora, make_pipeline
-from visiontk import hub
+from tests.hub_server import COMMIT
+from visiontk import hub, layouts, pipelines
 from visiontk.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from tests.conftest import Run, TinyModel
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Server(ThreadingHTTPServer):
-    """Serves the files of ``repos`` at ``/REPO/resolve/REVISION/NAME``, lists them, and counts what was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.repos: dict[str, Path] = {}
-        self.asked: list[str] = []
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def log_message(self, format: str, *args: object) -> None:
-        self.server.asked.append(self.path)
-
-    def _answer(self, *, body: bool) -> None:
-        repo, _, rest = self.path.strip("/").partition("/resolve/")
-        folder = self.server.repos.get(repo)
-        asked = self.path.partition("?")[0].removeprefix("/api/models/").partition("/revision/")[0]
-        if self.path.startswith("/api/models/") and asked in self.server.repos:
-            files = sorted(file.relative_to(self.server.repos[asked]) for file in self.server.repos[asked].rglob("*") if file.is_file())
-            listing = {"id": asked, "sha": COMMIT, "siblings": [{"rfilename": file.as_posix()} for file in files]}
-            self._send(200, {"Content-Type": "application/json"}, json.dumps(listing).encode(), body)
-        elif self.path == "/":
-            self._send(200, {}, b"", body)
-        elif folder is None:
-            self._send(404, {"X-Error-Code": "RepoNotFound"}, b"", body)
-        elif not (folder / rest.partition("/")[2]).is_file():
-            self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b"", body)
-        else:
-            data = (folder / rest.partition("/")[2]).read_bytes()
-            self._send(200, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}, data, body)
-
-    def _send(self, code: int, headers: dict[str, str], data: bytes, body: bool) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-
-@pytest.fixture
-def server(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    from huggingface_hub import constants
-
-    hub.answers.cache_clear()
-    with Server() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield running
-        running.shutdown()
-    hub.answers.cache_clear()
+    from tests.hub_server import Server
 
 
 def test_a_hub_model_is_fetched_once_and_then_runs_without_the_hub(run: Run, server: Server, tiny_model: TinyModel, photos: Path) -> None:
@@ -135,6 +64,19 @@ def test_a_repository_that_is_not_there_or_is_no_model(run: Run, server: Server,
         hub.download("org/empty")
 
 
+def test_a_network_that_fails_in_the_middle_is_not_taken_for_a_missing_file(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def gone(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("the connection is lost")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", gone)
+    with pytest.raises(
+        ModelUnavailable, match=r"org/tiny could not be fetched \(LocalEntryNotFoundError: the connection is lost\); try again"
+    ):
+        hub.download("org/tiny", layouts.TIMM)
+
+
 @pytest.fixture
 def pipeline(server: Server, tmp_path: Path) -> Path:
     """A repository with a pipeline in two variants and much else, of which a run needs little."""
@@ -152,7 +94,7 @@ def test_of_a_pipeline_only_what_it_needs_is_fetched_and_then_it_runs_without_th
     from visiontk.adapters.generate import Generated, Request, load
     from visiontk.runtime import Runtime
 
-    fetched = hub.fetch("org/sd", hub.DIFFUSERS)
+    fetched = hub.fetch("org/sd", layouts.DIFFUSERS)
     assert sorted(file.relative_to(fetched.folder).as_posix() for file in fetched.folder.rglob("*") if file.is_file()) == [
         "model_index.json",
         "scheduler/scheduler_config.json",
@@ -179,31 +121,31 @@ def test_of_a_pipeline_only_what_it_needs_is_fetched_and_then_it_runs_without_th
 
 
 def test_a_variant_is_fetched_beside_the_plain_weights_and_a_missing_one_is_told(server: Server, pipeline: Path) -> None:
-    plain = hub.fetch("org/sd", hub.DIFFUSERS)
-    assert hub.cached("org/sd", hub.DIFFUSERS, "fp16") is None
-    half = hub.fetch("org/sd", hub.DIFFUSERS, "fp16")
+    plain = hub.fetch("org/sd", layouts.DIFFUSERS)
+    assert hub.cached("org/sd", layouts.DIFFUSERS, "fp16") is None
+    half = hub.fetch("org/sd", layouts.DIFFUSERS, "fp16")
     assert {file.name.split(".")[1] for file in half.files} == {"fp16"}
     assert (plain.folder, len(half.files)) == (half.folder, 3)
     with pytest.raises(ModelUnavailable, match="org/sd has no variant bf16; its variants are fp16"):
-        hub.fetch("org/sd", hub.DIFFUSERS, "bf16")
+        hub.fetch("org/sd", layouts.DIFFUSERS, "bf16")
 
 
 def test_a_download_that_was_broken_off_is_no_cached_model_and_goes_on(server: Server, pipeline: Path) -> None:
     kept = pipeline.parent / "kept.safetensors"
     weights = pipeline / "vae" / "diffusion_pytorch_model.safetensors"
-    listing = hub.listed(pipeline)
+    listing = pipelines.listed(pipeline)
     weights.rename(kept)
     (pipeline / "vae" / "diffusion_pytorch_model.fp16.safetensors").unlink()
     with pytest.raises(ModelUnavailable, match="org/sd has no safetensors for its vae, and pickles are never read"):
-        hub.fetch("org/sd", hub.DIFFUSERS)
+        hub.fetch("org/sd", layouts.DIFFUSERS)
     kept.rename(weights)
     assert "vae/diffusion_pytorch_model.safetensors" in listing
-    hub.fetch("org/sd", hub.DIFFUSERS)
-    [stored] = [file for file in hub.fetch("org/sd", hub.DIFFUSERS).files if file.parent.name == "vae"]
+    hub.fetch("org/sd", layouts.DIFFUSERS)
+    [stored] = [file for file in hub.fetch("org/sd", layouts.DIFFUSERS).files if file.parent.name == "vae"]
     stored.unlink()
-    assert hub.cached("org/sd", hub.DIFFUSERS) is None
+    assert hub.cached("org/sd", layouts.DIFFUSERS) is None
     before = len(server.asked)
-    assert hub.fetch("org/sd", hub.DIFFUSERS).files[-1].is_file()
+    assert hub.fetch("org/sd", layouts.DIFFUSERS).files[-1].is_file()
     assert any("vae" in path for path in server.asked[before:])
 
 
@@ -211,7 +153,7 @@ def test_a_pipeline_with_code_of_its_own_is_not_fetched(server: Server, pipeline
     index = pipeline / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": ["own", "Net"]}))
     with pytest.raises(ModelUnavailable, match="is a Net of own, which is neither diffusers nor transformers, so it is refused"):
-        hub.fetch("org/sd", hub.DIFFUSERS)
+        hub.fetch("org/sd", layouts.DIFFUSERS)
     assert not any(path.endswith((".py", ".safetensors")) for path in server.asked)
 
 
@@ -219,7 +161,7 @@ def test_the_configuration_of_a_family_is_fetched_without_its_weights(server: Se
     folder = hub.configuration("org/sd")
     assert (folder / "unet" / "config.json").is_file()
     assert not list(folder.rglob("*.safetensors"))
-    assert hub.cached("org/sd", hub.DIFFUSERS) is None
+    assert hub.cached("org/sd", layouts.DIFFUSERS) is None
     assert hub.configuration("org/sd") == folder
 
 

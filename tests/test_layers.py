@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = {"errors", "records", "settings", "runtime", "catalog", "hub"}
 MAY_IMPORT = {
     "errors": set(),
     "records": {"errors"},
     "settings": {"errors"},
     "runtime": {"errors"},
-    "hub": {"errors"},
-    "catalog": {"errors", "hub"},
+    "pipelines": {"errors"},
+    "layouts": {"pipelines"},
+    "hub": {"errors", "layouts", "pipelines"},
+    "catalog": {"errors", "hub", "layouts"},
     "prompts": {"errors"},
     "seeds": {"errors"},
     "orders": {"errors", "records", "seeds"},
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "sources": {"errors", "records", "media"},
     "media": {"errors", "media"},
     "metrics": {"metrics"},
-    "adapters": {"errors", "adapters", "media", "runtime", "catalog", "hub"},
+    "adapters": {"errors", "adapters", "media", "runtime", "catalog", "hub", "layouts", "pipelines"},
     "tiny": {"errors", "records", "artefacts", "tiny"},
     "training": {
         "errors",
@@ -37,7 +38,6 @@ MAY_IMPORT = {
         "metrics",
         "runtime",
         "catalog",
-        "hub",
         "sources",
         "tiny",
         "training",

@@ -12,95 +12,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.lvm_models import make_lvm, vqgan_config
+from tests.lvm_public import PUBLIC, SMALL, original, tensors
 from visiontk.adapters import lvm_sizes
 from visiontk.adapters.generate_quiet import importing
 from visiontk.adapters.lvm import convert, load
-from visiontk.adapters.lvm_convert import diffusers_config, read_vqgan, rename
+from visiontk.adapters.lvm_public import diffusers_config, read_vqgan, rename
 from visiontk.adapters.lvm_weights import build_vqgan
 from visiontk.errors import ModelUnavailable
 from visiontk.runtime import Runtime
 
 CPU = Runtime(device="cpu", dtype="fp32")
-Shapes = dict[str, tuple[int, ...]]
-
-PUBLIC = {
-    "_class_name": "VQGANModel",
-    "resolution": 256,
-    "num_channels": 3,
-    "hidden_channels": 128,
-    "channel_mult": [1, 2, 2, 4, 6],
-    "num_res_blocks": 2,
-    "attn_resolutions": [],
-    "no_attn_mid_block": True,
-    "z_channels": 64,
-    "num_embeddings": 8192,
-    "quantized_embed_dim": 64,
-    "resample_with_conv": True,
-}
-SMALL = PUBLIC | {
-    "resolution": 16,
-    "hidden_channels": 32,
-    "channel_mult": [1, 2, 2],
-    "num_res_blocks": 1,
-    "z_channels": 6,
-    "num_embeddings": 24,
-    "quantized_embed_dim": 5,
-}
-
-
-def original(config: dict[str, Any]) -> Shapes:
-    """Names and shapes of the tensors of open-muse's VQGANModel, written down from its modules one by one."""
-    found: Shapes = {}
-    hidden, factors, blocks = config["hidden_channels"], config["channel_mult"], config["num_res_blocks"]
-    latent, embedded, channels = config["z_channels"], config["quantized_embed_dim"], config["num_channels"]
-
-    def convolution(name: str, into: int, out: int, side: int = 3) -> None:
-        found[f"{name}.weight"], found[f"{name}.bias"] = (out, into, side, side), (out,)
-
-    def norm(name: str, width: int) -> None:
-        found[f"{name}.weight"], found[f"{name}.bias"] = (width,), (width,)
-
-    def block(name: str, into: int, out: int) -> None:
-        norm(f"{name}.norm1", into)
-        convolution(f"{name}.conv1", into, out)
-        norm(f"{name}.norm2", out)
-        convolution(f"{name}.conv2", out, out)
-        if into != out:
-            convolution(f"{name}.nin_shortcut", into, out, 1)
-
-    widths = [hidden * factor for factor in factors]
-    convolution("encoder.conv_in", channels, hidden)
-    into = hidden
-    for level, width in enumerate(widths):
-        for place in range(blocks):
-            block(f"encoder.down.{level}.block.{place}", into, width)
-            into = width
-        if level < len(widths) - 1:
-            convolution(f"encoder.down.{level}.downsample.conv", width, width)
-    for side in ("encoder", "decoder"):
-        block(f"{side}.mid.block_1", widths[-1], widths[-1])
-        block(f"{side}.mid.block_2", widths[-1], widths[-1])
-    norm("encoder.norm_out", widths[-1])
-    convolution("encoder.conv_out", widths[-1], latent)
-    convolution("decoder.conv_in", latent, widths[-1])
-    into = widths[-1]
-    for level in reversed(range(len(widths))):
-        for place in range(blocks + 1):
-            block(f"decoder.up.{level}.block.{place}", into, widths[level])
-            into = widths[level]
-        if level > 0:
-            convolution(f"decoder.up.{level}.upsample.conv", into, into)
-    norm("decoder.norm_out", hidden)
-    convolution("decoder.conv_out", hidden, channels)
-    found["quantize.embedding.weight"] = (config["num_embeddings"], embedded)
-    convolution("quant_conv", latent, embedded, 1)
-    convolution("post_quant_conv", embedded, latent, 1)
-    return found
-
-
-def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=generator) * 0.2 for name, shape in original(config).items()}
 
 
 class Original:
@@ -210,15 +131,12 @@ def test_converted_folders_hold_safetensors_and_say_the_same(public: tuple[Path,
     written = sorted(file.relative_to(tmp_path / "lvm").as_posix() for file in (tmp_path / "lvm").rglob("*") if file.is_file())
     assert written == [
         "llama/config.json",
-        "llama/generation_config.json",
         "llama/model.safetensors",
         "vqgan/config.json",
         "vqgan/diffusion_pytorch_model.safetensors",
     ]
-    for name in ("config.json", "generation_config.json"):
-        assert not any(
-            json.loads((tmp_path / "lvm" / "llama" / name).read_text()).get(f"{kind}_token_id") for kind in ("bos", "eos", "pad")
-        )
+    config = json.loads((tmp_path / "lvm" / "llama" / "config.json").read_text())
+    assert not any(config.get(f"{kind}_token_id") for kind in ("bos", "eos", "pad"))
     model = load(str(tmp_path / "lvm"), CPU)
     assert (model.image_size, model.frame_tokens, model.codes, model.context_frames) == (16, 16, 24, 6)
     words = torch.randint(0, 24, (2, 16))
@@ -226,6 +144,16 @@ def test_converted_folders_hold_safetensors_and_say_the_same(public: tuple[Path,
     for image, want in zip(model.decode(words), drawn, strict=True):
         got = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(16, 16, 3).permute(2, 0, 1)
         assert (got.float() - want * 255).abs().max() <= 0.51
+
+
+def test_it_is_told_how_many_bytes_are_done(public: tuple[Path, Path], tmp_path: Path) -> None:
+    llama, vqgan = public
+    told: list[tuple[str, int, int]] = []
+    converted = convert(llama, vqgan, tmp_path / "lvm", lambda *state: told.append(state))
+    first = 4 * sum(torch.Size(shape).numel() for shape in original(SMALL).values())
+    total = first + (llama / "model.safetensors").stat().st_size
+    assert told == [("VQGAN", 0, total), ("LLaMA", first, total), ("LLaMA", total, total)]
+    assert converted.size == sum(file.stat().st_size for file in (tmp_path / "lvm").rglob("*.safetensors"))
 
 
 def test_the_llama_may_be_a_pickle_of_tensors_and_nothing_else(public: tuple[Path, Path], tmp_path: Path) -> None:

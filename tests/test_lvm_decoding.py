@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.lvm_models import TOKENS, make_lvm
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.adapters.lvm_cache import KeysValues, Shape
-from visiontk.adapters.lvm_linear import FewRows, block_rows, speed_up
+from visiontk.adapters.lvm_linear import FewRows, speed_up
 from visiontk.adapters.lvm_sampling import choose, draws, probabilities
 from visiontk.runtime import Runtime
 
@@ -20,12 +20,7 @@ CODES, FRAMES = 24, 6
 CPU = Runtime(device="cpu", dtype="fp32")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=[4, 2], ids=["as many heads of keys", "grouped queries"])
@@ -284,24 +279,22 @@ def test_bf16_is_close_to_fp32_and_pictures_stay_in_fp32(folder: Path, model: Vi
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9])
-def test_a_few_vectors_are_multiplied_in_blocks_to_the_same_product(count: int) -> None:
+def test_a_few_vectors_are_multiplied_to_the_same_product(count: int) -> None:
     whole = nn.Linear(48, 336, bias=False)
-    blocks = FewRows(whole, 168)
-    assert blocks.weight is whole.weight
+    few = FewRows(whole)
+    assert few.weight is whole.weight
     for shape in ((count, 48), (count, 1, 48)):
         vectors = torch.randn(shape, generator=torch.Generator().manual_seed(count))
         with torch.no_grad():
-            got, want = blocks(vectors), vectors.double() @ whole.weight.T.double()
+            got, want = few(vectors), vectors.double() @ whole.weight.T.double()
         torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
 
 
-def test_only_float32_matrices_that_can_be_cut_are() -> None:
+def test_only_float32_matrices_without_bias_are_replaced() -> None:
     network = nn.Sequential(
         nn.Linear(8, 1024, bias=False),
-        nn.Linear(8, 97, bias=False),
         nn.Linear(8, 1024),
         nn.Linear(8, 256, bias=False, dtype=torch.bfloat16),
     )
     speed_up(network)
-    assert [type(layer) for layer in network] == [FewRows, nn.Linear, nn.Linear, nn.Linear]
-    assert [block_rows(rows) for rows in (8192, 2688, 1024, 128, 100, 97)] == [256, 384, 256, 64, None, None]
+    assert [type(layer) for layer in network] == [FewRows, nn.Linear, nn.Linear]

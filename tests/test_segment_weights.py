@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 import visiontk
-from visiontk import catalog, hub
+from visiontk import catalog, hub, layouts
 from visiontk.adapters.segment import Everything, Segmenter, load
 from visiontk.adapters.segment_weights import find_config, read_config
 from visiontk.errors import ModelUnavailable
@@ -121,7 +121,7 @@ def test_the_catalogs_models_are_metas_and_their_sizes_are_right() -> None:
     assert {entry.id for entry in listed} == set(HF_MODEL_ID_TO_FILENAMES)
     for entry in listed:
         _, weights = HF_MODEL_ID_TO_FILENAMES[entry.id]
-        [layout] = hub.layouts(entry.id)
+        [layout] = layouts.of(entry.id)
         assert layout.weights == (weights,)
         if "tiny" in entry.name:
             model = instantiate(read_config(find_config(Path(weights))))
@@ -147,7 +147,7 @@ def test_a_cached_repository_of_someone_else(hub_cache: Path, folder: Path, mode
     found = load("org/mine", CPU)
     same(found, model)
     assert (found.name, found.revision) == ("org/mine", COMMIT)
-    assert hub.cached("org/mine") == hub.cached("org/mine", hub.SAM2) != hub.cached("org/mine", hub.TIMM)
+    assert hub.cached("org/mine") == hub.cached("org/mine", layouts.SAM2) != hub.cached("org/mine", layouts.TIMM)
 
 
 def test_what_is_fetched_from_the_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +166,13 @@ def test_what_is_fetched_from_the_hub(hub_cache: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(hub, "answers", lambda: True)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     for repo, files in (("facebook/sam2-hiera-small", ["sam2_hiera_small.pt"]), ("org/mine", ["config.yaml", "model.safetensors"])):
-        for layout in (hub.SAM2, None):  # with the task known, and without, as `visiontk models pull` fetches
+        for layout in (layouts.SAM2, None):  # with the task known, and without, as `visiontk models pull` fetches
             fetched.clear()
             found = hub.fetch(repo, layout)
             assert (fetched, found.weights.name, found.revision) == (files, files[-1], COMMIT)
     assert hub.fetch("org/timm").weights.name == "pytorch_model.bin"
     with pytest.raises(ModelUnavailable, match=r"org/timm has no config.yaml, so it is not a SAM 2 model; name another"):
-        hub.fetch("org/timm", hub.SAM2)
+        hub.fetch("org/timm", layouts.SAM2)
     with pytest.raises(
         ModelUnavailable,
         match=r"org/empty has no config.json or config.yaml or model_index.json, so it is not a timm or SAM 2 or diffusers model",

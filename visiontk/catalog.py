@@ -10,10 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from . import hub
+from . import hub, layouts
 from .errors import ModelUnavailable
+from .layouts import Layout
 
-LAYOUTS = {"classify": hub.TIMM, "segment": hub.SAM2, "generate": hub.DIFFUSERS, "lvm": hub.LVM}
+LAYOUTS = {"classify": layouts.TIMM, "segment": layouts.SAM2, "generate": layouts.DIFFUSERS, "lvm": layouts.LVM}
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
@@ -56,7 +57,7 @@ class Location:
         weights: safetensors, or a file for ``torch.load(weights_only=True)``; of a pipeline of many files, the index that lists them.
         revision: the hub's commit; None for local files, whose revision is the sha256 of the weights.
         warning: what the user should know about the choice, or None.
-        companion: of an LVM whose VQGAN lies in a repository of its own: the folder of that.
+        companion: of a model whose second network lies in a repository of its own: the folder of that.
     """
 
     name: str
@@ -142,13 +143,18 @@ def locate(task: str, model: str, variant: str | None = None) -> Location | None
     entry = find(model, task)  # before a folder of the same name, so that a catalog name means the same everywhere
     if entry is not None:
         return locate_entry(entry, variant)
+    return locate_files(model, LAYOUTS[task], variant)
+
+
+def locate_files(model: str, layout: Layout, variant: str | None = None) -> Location | None:
+    """As `locate`, of a path or a hub id alone whose files are laid out in a known way."""
     path = Path(model).expanduser()
     if path.exists() or model.startswith(("./", "../", "/", "~")):
-        return _locate_path(model, path, LAYOUTS[task])
+        return _locate_path(model, path, layout)
     repo = model.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if repo != model or _REPO.fullmatch(repo):
         try:
-            return locate_hub(repo, task, variant)
+            return locate_hub(repo, layout, variant)
         except ModelUnavailable as error:
             if path.parent.is_dir():  # a path with a slip of the pen looks like a hub id
                 raise ModelUnavailable(f"there is no file or folder {model}; and as a hub id: {error}") from error
@@ -161,14 +167,14 @@ def locate_entry(entry: Entry, variant: str | None = None) -> Location:
     layout = LAYOUTS[entry.task]
     if entry.bundled is not None:
         folder = Path(str(resources.files("visiontk").joinpath(entry.bundled)))
-        return Location(entry.name, folder, folder / (layout.weights[0] if layout.weights else hub.INDEX))
+        return Location(entry.name, folder, folder / (layout.weights[0] if layout.weights else str(layout.config)))
     fetched = hub.fetch(entry.id, layout, variant or entry.variant)
     return Location(entry.name, fetched.folder, fetched.weights, fetched.revision, companion=fetched.companion)
 
 
-def locate_hub(repo: str, task: str = "classify", variant: str | None = None) -> Location:
+def locate_hub(repo: str, layout: Layout = layouts.TIMM, variant: str | None = None) -> Location:
     """The files of a hub id, from the cache or the hub. Raises `ModelUnavailable`."""
-    fetched = hub.fetch(repo, LAYOUTS[task], variant)
+    fetched = hub.fetch(repo, layout, variant)
     return Location(repo, fetched.folder, fetched.weights, fetched.revision, companion=fetched.companion)
 
 
@@ -183,7 +189,7 @@ def unknown(model: str, task: str | None) -> ModelUnavailable:
     return ModelUnavailable(f"{model} is no catalog name, {own}hub id or local path; {hint}")
 
 
-def _locate_path(model: str, path: Path, layout: hub.Layout) -> Location:
+def _locate_path(model: str, path: Path, layout: Layout) -> Location:
     config = str(layout.config)
     if path.is_dir() and layout.weights is None:
         if not (path / config).is_file():
@@ -191,8 +197,9 @@ def _locate_path(model: str, path: Path, layout: hub.Layout) -> Location:
         return Location(model, path, path / config)
     if path.is_dir() and layout.weights is not None:
         weights = next((path / name for name in layout.weights if (path / name).is_file()), None)
-        if weights is None or not (path / config).is_file():
-            raise ModelUnavailable(f"the folder {model} has no {config} with {' or '.join(layout.weights)} beside it; name a model folder")
+        if weights is None or (layout.config and not (path / config).is_file()):
+            wanted = f"{config} with {' or '.join(layout.weights)} beside it" if layout.config else " or ".join(layout.weights)
+            raise ModelUnavailable(f"the folder {model} has no {wanted}; name a model folder")
         return Location(model, path, weights)
     if path.is_file():
         beside = path.parent / config

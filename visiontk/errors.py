@@ -53,3 +53,8 @@ class ItemError(VisiontkError):
         super().__init__(message)
         self.kind = kind
         self.message = message
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for messages of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,8 +15,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from visiontk import catalog
-from visiontk.errors import DeviceError, ItemError, ModelUnavailable, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import DeviceError, ItemError, ModelUnavailable, UsageError, first_line
 from visiontk.media.images import crop_extreme
 from visiontk.runtime import Runtime, Started, memory_errors
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from visiontk.catalog import Location
-from visiontk.errors import ModelUnavailable
-from visiontk.hub import CONFIG, first_line
+from visiontk.errors import ModelUnavailable, first_line
+from visiontk.layouts import CONFIG
 
 from . import weights_file
 from .weights_file import StateDict

@@ -13,8 +13,7 @@ import torch
 from PIL.Image import Image
 
 from visiontk import catalog
-from visiontk.errors import DeviceError, ItemError, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import DeviceError, ItemError, UsageError, first_line
 from visiontk.runtime import DTYPES, Runtime, Started, memory_errors
 
 from . import generate_lora, generate_pictures, generate_schedulers, generate_speed, generate_weights

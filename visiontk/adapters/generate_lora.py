@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from visiontk import hub
-from visiontk.errors import ModelUnavailable, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import ModelUnavailable, UsageError, first_line
 
 from .generate_quiet import quiet
 from .weights_file import sha256

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from visiontk import catalog, hub
-from visiontk.errors import ModelUnavailable, UsageError
-from visiontk.hub import first_line
+from visiontk import catalog, hub, pipelines
+from visiontk.errors import ModelUnavailable, UsageError, first_line
+from visiontk.layouts import CONFIG
 
 from .generate_quiet import importing, quiet
 from .generate_types import Task
@@ -35,7 +35,7 @@ def locate(model: str, variant: str | None = None) -> catalog.Location:
     location = catalog.locate("generate", model, variant)
     if location is None:
         raise catalog.unknown(model, "generate")
-    if location.weights.name != hub.INDEX and location.weights.suffix != ".safetensors":
+    if location.weights.name != pipelines.INDEX and location.weights.suffix != ".safetensors":
         raise ModelUnavailable(f"{model} is neither the folder of a pipeline nor a .safetensors file; name one of these")
     return location
 
@@ -58,9 +58,9 @@ class Files:
 
     def __init__(self, location: catalog.Location, variant: str | None = None) -> None:
         self.name = location.name
-        self.checkpoint = None if location.weights.name == hub.INDEX else location.weights
+        self.checkpoint = None if location.weights.name == pipelines.INDEX else location.weights
         self.folder = _configuration(location.weights) if self.checkpoint else location.weights.parent
-        self.index = hub.read_index(self.folder / hub.INDEX, location.name)
+        self.index = pipelines.read_index(self.folder / pipelines.INDEX, location.name)
         self.kind = str(self.index["_class_name"])
         self.variant: str | None = None
         self.weights: tuple[Path, ...] = (location.weights,)
@@ -68,7 +68,7 @@ class Files:
             if variant is not None:
                 raise UsageError(f"{location.name} is one file and has no variant {variant}; leave the variant out")
             return
-        parts = hub.parts(self.index, hub.listed(self.folder), location.name, variant)
+        parts = pipelines.parts(self.index, pipelines.listed(self.folder), location.name, variant)
         if parts.lacking:
             lacking = " and ".join(parts.lacking)
             raise ModelUnavailable(f"{location.name} has no safetensors for its {lacking} (pickles are never read); complete the folder")
@@ -103,14 +103,14 @@ class Files:
             "inpaint": auto.AUTO_INPAINT_PIPELINES_MAPPING,
         }
         families = [family for table in tables.values() for family, kind in table.items() if kind.__name__ == self.kind]
-        if not families or "control" in families[0] or "vae" not in hub.components(self.index):
+        if not families or "control" in families[0] or "vae" not in pipelines.components(self.index):
             raise UsageError(f"{self.name} is a {self.kind}, which makes no images from a prompt alone; name another model")
         known = frozenset(task for task, table in tables.items() if families[0] in table)
         return known & self._fit_for(known)
 
     def _fit_for(self, known: frozenset[Task]) -> frozenset[Task]:
         """A UNet with channels for a mask and a masked image can do nothing else."""
-        unet, vae = (_config(self.folder / name / hub.CONFIG) for name in ("unet", "vae"))
+        unet, vae = (_config(self.folder / name / CONFIG) for name in ("unet", "vae"))
         channels, latent = unet.get("in_channels"), vae.get("latent_channels")
         if not isinstance(channels, int) or not isinstance(latent, int) or channels == latent:
             return known
@@ -129,7 +129,7 @@ def read(files: Files, task: Task, dtype: torch.dtype, *, safety: bool = True) -
         import diffusers
     autos = {"text2image": "AutoPipelineForText2Image", "image2image": "AutoPipelineForImage2Image", "inpaint": "AutoPipelineForInpainting"}
     auto = getattr(diffusers, autos[task])
-    leave_out = {} if safety or "safety_checker" not in hub.components(files.index) else {"safety_checker": None}
+    leave_out = {} if safety or "safety_checker" not in pipelines.components(files.index) else {"safety_checker": None}
     with quiet():
         if files.checkpoint is not None:
             kind = getattr(diffusers, files.kind)
@@ -189,7 +189,7 @@ def _configuration(checkpoint: Path) -> Path:
         ModelUnavailable: there is none, or the file is no checkpoint.
     """
     for folder in (checkpoint.with_name("config"), checkpoint.with_suffix(""), checkpoint.parent):
-        if (folder / hub.INDEX).is_file():
+        if (folder / pipelines.INDEX).is_file():
             return folder
     repo = _family(checkpoint)
     try:

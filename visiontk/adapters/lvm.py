@@ -55,6 +55,10 @@ class VisualSentenceModel:
         self.decoder = Decoder(llama.to(runtime.device), self.codes, compile=runtime.compile, quantized=quantize is not None)
         self.context_frames = self.decoder.context // self.frame_tokens
 
+    def fit(self, image: Image) -> Image:
+        """What it sees of a picture of any size: RGB, image_size squared, without its aspect."""
+        return self._pictures.fit(image)
+
     def encode(self, images: Sequence[Image]) -> Tensor:
         """The tokens of pictures, int64 (N, frame_tokens), on the CPU. Pictures of any size; they lose their aspect. Raises OutOfMemory."""
         with memory_errors():

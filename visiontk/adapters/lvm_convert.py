@@ -1,151 +1,131 @@
-"""The public files of LVM as those of diffusers and transformers: names mapped, shapes checked, safetensors written.
-
-The tokenizer is open-muse's ``VQGANModel`` (muse/modeling_taming_vqgan.py), which computes what diffusers' ``VQModel`` does.
-"""
+"""An LVM written anew as one folder of safetensors: names mapped, shapes checked, and what was written compared with what was read."""
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image as PillowImage
+from PIL.Image import Image
+from torch import Tensor
 
+from visiontk import catalog, layouts
 from visiontk.errors import ModelUnavailable
-from visiontk.hub import first_line
 
-from . import lvm_sizes, weights_file
-from .weights_file import StateDict
+from . import lvm_copy, lvm_public, lvm_weights
+from .generate_quiet import quiet
+from .lvm_pictures import Pictures
 
-VQGAN_WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "pytorch_model.bin")
-_DOWN = re.compile(r"encoder\.down\.(\d+)\.(block\.(\d+)|downsample)\.(.+)")
-_UP = re.compile(r"decoder\.up\.(\d+)\.(block\.(\d+)|upsample)\.(.+)")
-_MIDDLE = re.compile(r"(encoder|decoder)\.mid\.block_([12])\.(.+)")
-_TOP = re.compile(r"(encoder|decoder)\.(conv_in|conv_out|norm_out)\.(weight|bias)")
-_CODES = re.compile(r"(quant_conv|post_quant_conv)\.(weight|bias)|quantize\.embedding\.weight")
+PICTURES = 8
+Told = Callable[[str, int, int], None]
 
 
-def diffusers_name(name: str, levels: int) -> str | None:
-    """The name in a ``VQModel`` of ``levels`` resolutions of a tensor of a ``VQGANModel``; None for one that has no place there."""
-    if found := _DOWN.fullmatch(name):
-        level, part, block, rest = found[1], found[2], found[3], _in_block(found[4])
-        return (
-            f"encoder.down_blocks.{level}.downsamplers.0.{rest}"
-            if part == "downsample"
-            else f"encoder.down_blocks.{level}.resnets.{block}.{rest}"
-        )
-    if found := _UP.fullmatch(name):  # the original counts from the finest, diffusers from the coarsest
-        level, part, block, rest = levels - 1 - int(found[1]), found[2], found[3], _in_block(found[4])
-        return (
-            f"decoder.up_blocks.{level}.upsamplers.0.{rest}" if part == "upsample" else f"decoder.up_blocks.{level}.resnets.{block}.{rest}"
-        )
-    if found := _MIDDLE.fullmatch(name):
-        return f"{found[1]}.mid_block.resnets.{int(found[2]) - 1}.{_in_block(found[3])}"
-    if found := _TOP.fullmatch(name):
-        return f"{found[1]}.{found[2].replace('norm_out', 'conv_norm_out')}.{found[3]}"
-    return name if _CODES.fullmatch(name) else None
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion came to.
+
+    Attributes:
+        tensors: of both networks; all were read again and are the same to the bit.
+        size: bytes of their files.
+        pictures, codes: so many were encoded before and after, with the same codes.
+        different: codes among them.
+    """
+
+    tensors: int
+    size: int
+    pictures: int
+    codes: int
+    different: int
 
 
-def _in_block(rest: str) -> str:
-    return rest.replace("nin_shortcut.", "conv_shortcut.")
-
-
-def diffusers_config(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """The configuration of a ``VQModel`` for one of a ``VQGANModel``.
+def find(llama: str, vqgan: str | None = None) -> tuple[Path, Path]:
+    """The folders of the two networks, of an LVM or of two that are named: local folders or hub ids.
 
     Raises:
-        ModelUnavailable: it has parts that a ``VQModel`` of this kind has not.
+        ModelUnavailable: one cannot be had.
     """
-    levels = tuple(config.get("channel_mult") or ())
-    hidden = config.get("hidden_channels", 128)
-    whole = [*levels, hidden, *(config.get(key, 1) for key in ("resolution", "num_res_blocks", "z_channels", "num_embeddings"))]
-    if not levels or not all(type(number) is int and number > 0 for number in whole):
-        raise ModelUnavailable(f"the configuration of {name} has no channel_mult and sizes of open-muse's VQGANModel; name another model")
-    resolution = config.get("resolution", 256)
-    sides = {resolution >> level for level in range(len(levels))}
-    extra = [
-        key for key in ("decoder_channel_mult", "decoder_hidden_channels", "decoder_res_blocks", "extra_mid_res_blocks") if config.get(key)
-    ]
-    if sides & set(config.get("attn_resolutions") or ()) or not config.get("no_attn_mid_block", False):
-        extra.append("attention")
-    if not config.get("resample_with_conv", True):
-        extra.append("pooling")
-    if extra:
-        raise ModelUnavailable(f"the VQGAN of {name} has {' and '.join(extra)}, which LVM's has not; name another model")
-    return lvm_sizes.VQGAN | {
-        "in_channels": config.get("num_channels", 3),
-        "out_channels": config.get("num_channels", 3),
-        "down_block_types": ["DownEncoderBlock2D"] * len(levels),
-        "up_block_types": ["UpDecoderBlock2D"] * len(levels),
-        "block_out_channels": [hidden * factor for factor in levels],
-        "layers_per_block": config.get("num_res_blocks", 2),
-        "latent_channels": config.get("z_channels", 256),
-        "vq_embed_dim": config.get("quantized_embed_dim", 256),
-        "num_vq_embeddings": config.get("num_embeddings", 1024),
-        "sample_size": resolution,
-    }
+    if vqgan is not None:
+        return _network(llama, layouts.LLAMA), _network(vqgan, layouts.VQGAN)
+    if (Path(llama).expanduser() / layouts.CONFIG).is_file():
+        raise ModelUnavailable(f"the folder {llama} holds one network alone; name the folder or hub id of the VQGAN after its own")
+    location = catalog.locate("lvm", llama)
+    if location is None:
+        raise catalog.unknown(llama, "lvm")
+    found = lvm_weights.files(location)
+    return found.llama, found.vqgan
 
 
-def rename(tensors: StateDict, levels: int, name: str) -> StateDict:
-    """Tensors of a ``VQGANModel`` under the names of a ``VQModel``. Raises ModelUnavailable for one that has no place there."""
-    named = {original: diffusers_name(original, levels) for original in tensors}
-    unknown = next((original for original, new in named.items() if new is None), None)
-    if unknown is not None:
-        raise ModelUnavailable(f"the VQGAN of {name} has a tensor {unknown}, which open-muse's VQGANModel has not; name another model")
-    return {str(new): tensors[original] for original, new in named.items()}
+def _network(name: str, layout: layouts.Layout) -> Path:
+    location = catalog.locate_files(name, layout)
+    if location is None:
+        raise ModelUnavailable(f"{name} is neither a folder nor a hub id, of which the {layout.library} could come; name one of these")
+    if Path(name).expanduser().is_file():
+        raise ModelUnavailable(f"{name} is a file; name the folder of the {layout.library}")
+    return location.weights.parent
 
 
-def read_vqgan(folder: Path, name: str) -> tuple[dict[str, Any], StateDict]:
-    """Configuration and tensors of a ``VQModel``, float32, from a folder of it or of a ``VQGANModel``; that may lack its configuration.
-
-    Raises:
-        ModelUnavailable: a file is missing, broken, or of another kind of model.
-    """
-    weights = next((folder / file for file in VQGAN_WEIGHTS if (folder / file).is_file()), None)
-    if weights is None:
-        raise ModelUnavailable(f"{folder} has none of {', '.join(VQGAN_WEIGHTS)}; name the folder of a VQGAN")
-    tensors = {key: tensor.float() for key, tensor in weights_file.tensors(weights_file.read(weights), weights).items()}
-    config = read_config(folder / "config.json") if (folder / "config.json").is_file() else None
-    if config is not None and config.get("_class_name") == "VQModel":
-        return config, tensors
-    config = lvm_sizes.VQGAN if config is None else diffusers_config(config, name)
-    return config, rename(tensors, len(config["block_out_channels"]), name)
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises ModelUnavailable."""
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(f"{file} cannot be read ({first_line(error)}); fetch the model again") from error
-    if not isinstance(config, dict):
-        raise ModelUnavailable(f"{file} holds no configuration; fetch the model again")
-    return config
-
-
-def convert(llama: Path, vqgan: Path, out: Path, dtype: torch.dtype | None = None) -> None:
-    """Write an LVM folder from the two public ones, which are read without running code.
+def convert(llama: Path, vqgan: Path, out: Path, told: Told | None = None) -> Converted:
+    """Write an LVM folder from the two public ones, which are read without running code. One file of weights is in memory at a time.
 
     Args:
-        llama: transformers' LlamaForCausalLM, ``.bin`` or safetensors.
-        vqgan: open-muse's VQGANModel, or diffusers' VQModel.
+        llama: transformers' LlamaForCausalLM, ``.bin`` or safetensors; the type of its weights stays.
+        vqgan: open-muse's VQGANModel, or diffusers' VQModel; its weights become float32.
         out: gets ``vqgan/`` and ``llama/``; it must not exist or be empty.
-        dtype: of the LLaMA's weights; None leaves them as they are.
+        told: called with what is done now, how many bytes of the weights are done, and how many there are.
 
     Raises:
         ModelUnavailable: what is there is no LVM, or the two do not fit each other.
+        OSError: it cannot be written, or what was written reads otherwise.
     """
-    from .generate_quiet import quiet
-    from .lvm_weights import build_vqgan, check, read_llama
+    config, tensors = lvm_public.read_vqgan(vqgan, str(vqgan))
+    before = lvm_weights.build_vqgan(config, tensors, str(vqgan))
+    language = lvm_copy.find(llama)
+    lvm_weights.check(before, language, str(llama))
+    progress = _Progress(told, sum(tensor.nbytes for tensor in tensors.values()), sum(file.stat().st_size for file in language.files))
+    progress.vqgan()
+    codes = _write_vqgan(before, out / "vqgan")
+    progress.llama(0)
+    count = lvm_copy.write(language, out / "llama", progress.llama)
+    size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
+    return Converted(len(tensors) + count, size, len(codes), codes.numel(), len({*codes.flatten().tolist()}))
 
-    config, tensors = read_vqgan(vqgan, str(vqgan))
-    pictures = build_vqgan(config, tensors, str(vqgan))
-    network = read_llama(llama, dtype or "auto", str(llama))
-    check(pictures, network, str(llama))
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        setattr(network.config, key, None)
-        setattr(network.generation_config, key, None)
-    with quiet():
-        pictures.save_pretrained(out / "vqgan", safe_serialization=True)
-        network.save_pretrained(out / "llama", safe_serialization=True)
+
+def _write_vqgan(vqgan: Any, out: Path) -> Tensor:
+    """Write it, read it again, and return the codes that both find in the same pictures: int64 (N, tokens). Raises OSError."""
+    with quiet(), lvm_copy.as_os_error():
+        vqgan.save_pretrained(out, safe_serialization=True)
+        lvm_copy.compare(vqgan.state_dict(), out / "diffusion_pytorch_model.safetensors")
+    again = lvm_weights.build_vqgan(*lvm_public.read_vqgan(out, str(out)), str(out))
+    before, after = (Pictures(network, torch.device("cpu")).encode(pictures(PICTURES)) for network in (vqgan, again))
+    if not torch.equal(before, after):
+        raise OSError("the VQGAN that was written finds other codes in pictures than the one that was read")
+    return before
+
+
+def pictures(count: int) -> list[Image]:
+    """Pictures for comparing two VQGANs, from smooth to rough, the same each time."""
+    chance = np.random.default_rng(0)
+    sides = [2 ** (2 + number % 6) for number in range(count)]
+    small = [PillowImage.fromarray(chance.integers(0, 256, (side, side, 3), dtype=np.uint8)) for side in sides]
+    return [picture.resize((128, 128), PillowImage.Resampling.BICUBIC) for picture in small]
+
+
+class _Progress:
+    """What is done of the bytes of both networks."""
+
+    def __init__(self, told: Told | None, vqgan: int, llama: int) -> None:
+        self._told, self._vqgan, self._total, self._done = told, vqgan, vqgan + llama, 0
+
+    def vqgan(self) -> None:
+        if self._told:
+            self._told("VQGAN", 0, self._total)
+
+    def llama(self, size: int) -> None:
+        """So many bytes more are done."""
+        self._done += size
+        if self._told:
+            self._told("LLaMA", self._vqgan + self._done, self._total)

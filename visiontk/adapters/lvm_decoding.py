@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from visiontk.errors import DeviceError
-from visiontk.hub import first_line
+from visiontk.errors import DeviceError, first_line
 
 from .lvm_cache import ATTENTION, FixedKeysValues, KeysValues, Shape
 from .lvm_linear import speed_up

@@ -58,7 +58,10 @@ class Pictures:
             images += [PillowImage.fromarray(picture) for picture in levels]
         return images
 
+    def fit(self, image: Image) -> Image:
+        """The square that is encoded; of what is one already, a copy."""
+        return image.convert("RGB").resize((self.size, self.size), PillowImage.Resampling.BICUBIC)
+
     def _pixels(self, image: Image) -> Tensor:
         """float32 (3, size, size) in [0, 1]."""
-        resized = image.convert("RGB").resize((self.size, self.size), PillowImage.Resampling.BICUBIC)
-        return torch.from_numpy(np.asarray(resized, dtype=np.float32) / 255).permute(2, 0, 1)
+        return torch.from_numpy(np.asarray(self.fit(image), dtype=np.float32) / 255).permute(2, 0, 1)

@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from visiontk import catalog
-from visiontk.errors import ModelUnavailable, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import ModelUnavailable, UsageError, first_line
 
-from . import lvm_convert, lvm_sizes
+from . import lvm_public, lvm_sizes
 from .generate_quiet import importing, quiet
 from .weights_file import StateDict, sha256
 
@@ -46,7 +45,7 @@ class Files:
         """The LLaMA's files of weights. Raises ModelUnavailable where the list of them is broken."""
         if self.weights.suffix != ".json":
             return [self.weights]
-        named = lvm_convert.read_config(self.weights).get("weight_map")
+        named = lvm_public.read_config(self.weights).get("weight_map")
         if not isinstance(named, dict) or not named:
             raise ModelUnavailable(f"{self.weights} lists no files of weights; fetch the model again")
         files = [self.llama / str(name) for name in sorted({*named.values()})]
@@ -75,7 +74,7 @@ def files(location: catalog.Location) -> Files:
 
 def read(found: Files, dtype: torch.dtype, name: str) -> tuple[Any, Any]:
     """VQGAN (fp32) and LLaMA (of the dtype) on the CPU, in evaluation mode, checked against each other. Raises ModelUnavailable."""
-    config, tensors = lvm_convert.read_vqgan(found.vqgan, name)
+    config, tensors = lvm_public.read_vqgan(found.vqgan, name)
     vqgan = build_vqgan(config, tensors, name)
     llama = read_llama(found.llama, dtype, name, found.shards)
     check(vqgan, llama, name)
@@ -108,19 +107,15 @@ def build_vqgan(config: dict[str, Any], tensors: StateDict, name: str) -> Any:
 def read_llama(folder: Path, dtype: torch.dtype | str, name: str, shards: list[Path] | None = None) -> Any:
     """A ``LlamaForCausalLM``. Raises ModelUnavailable where a file is missing, broken or of another model."""
     with importing():
-        from transformers import LlamaConfig, LlamaForCausalLM
+        from transformers import LlamaForCausalLM
 
-    config = lvm_convert.read_config(folder / "config.json")
-    if config.get("model_type") != "llama":
-        raise ModelUnavailable(f"the language model of {name} is a {config.get('model_type')} and no llama; name another model")
+    config = llama_config(folder, name)
 
     def build() -> Any:
         with quiet():
-            made = LlamaConfig.from_dict(config)
-            made.eos_token_id = made.bos_token_id = made.pad_token_id = None  # the default 2 is a code
             safe = None if shards is None else shards[0].suffix == ".safetensors"
             return LlamaForCausalLM.from_pretrained(
-                folder, config=made, dtype=dtype, local_files_only=True, use_safetensors=safe, output_loading_info=True
+                folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=safe, output_loading_info=True
             )
 
     llama, told = _guarded(name, "LLaMA", build)
@@ -128,6 +123,24 @@ def read_llama(folder: Path, dtype: torch.dtype | str, name: str, shards: list[P
     if missing:
         raise ModelUnavailable(f"the LLaMA of {name} lacks {len(missing)} tensors, {missing[0]} among them; fetch the model again")
     return llama.eval().requires_grad_(False)
+
+
+def llama_config(folder: Path, name: str) -> Any:
+    """The ``LlamaConfig`` of a folder, without special tokens: its default end, 2, is a code. Raises ModelUnavailable."""
+    with importing():
+        from transformers import LlamaConfig
+
+    config = lvm_public.read_config(folder / "config.json")
+    if config.get("model_type") != "llama":
+        raise ModelUnavailable(f"the language model of {name} is a {config.get('model_type')} and no llama; name another model")
+
+    def build() -> Any:
+        with quiet():
+            made = LlamaConfig.from_dict(config)
+        made.eos_token_id = made.bos_token_id = made.pad_token_id = None
+        return made
+
+    return _guarded(name, "LLaMA", build)
 
 
 def random(size: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from visiontk.errors import DeviceError
-from visiontk.hub import first_line
+from visiontk.errors import DeviceError, first_line
 from visiontk.runtime import Started, memory_errors
 
 from .segment_types import Mask, ObjectPrompt

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from visiontk.errors import ModelUnavailable
-from visiontk.hub import first_line
+from visiontk.errors import ModelUnavailable, first_line
 
 from . import weights_file
 from .weights_file import StateDict

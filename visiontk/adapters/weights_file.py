@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from visiontk.errors import ModelUnavailable
-from visiontk.hub import first_line
+from visiontk.errors import ModelUnavailable, first_line
 
 StateDict = dict[str, torch.Tensor]
 

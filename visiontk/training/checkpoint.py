@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from visiontk.artefacts import write
-from visiontk.errors import OutputError, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import OutputError, UsageError, first_line
 
 RUN, METRICS = "run.json", "metrics.jsonl"
 

@@ -12,8 +12,7 @@ from torch import nn
 from visiontk.adapters.classify import locate
 from visiontk.adapters.classify_weights import read_config, read_weights
 from visiontk.adapters.labels import labels_of
-from visiontk.errors import ModelUnavailable, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import ModelUnavailable, UsageError, first_line
 
 from .pictures import DataConfig
 from .plan import Plan

@@ -9,8 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from visiontk.errors import DeviceError, OutOfMemory, UsageError
-from visiontk.hub import first_line
+from visiontk.errors import DeviceError, OutOfMemory, UsageError, first_line
 from visiontk.runtime import Runtime, Started, memory_errors
 
 from .checkpoint import Folder
