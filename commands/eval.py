@@ -12,6 +12,7 @@ import typer
 from . import classify_view, eval_view, options, writers
 from .console import Report, say
 from .eval_generate import generate
+from .eval_lvm import lvm
 
 if TYPE_CHECKING:
     from .eval_masks import Truth
@@ -25,6 +26,7 @@ def _group() -> None:
 
 
 evaluate.command()(generate)
+evaluate.command()(lvm)
 
 
 class Protocol(StrEnum):

@@ -1,0 +1,224 @@
+"""`visiontk eval lvm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from visiontk import settings, stream
+from visiontk.artefacts import write
+from visiontk.errors import UsageError
+from visiontk.records import Record, error_value
+
+from . import classify_view, eval_lvm_sentences, eval_lvm_view, options, running, writers
+from .console import Report, say
+
+if TYPE_CHECKING:
+    from visiontk.adapters.lvm import Sampling, VisualSentenceModel
+    from visiontk.runtime import Runtime
+
+    from .eval_lvm_measure import Models, Tally
+
+FEATURES = "tiny-vit"
+
+
+def lvm(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="Folders of frames, videos; lines of `visiontk lvm-prompt`: a .jsonl file or - for a pipe.",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="Catalog name, hub id or local folder.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw perplexity by frames of context.")] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", metavar="N", min=1, help="First frames of a folder or video. Default: the model's context.")
+    ] = None,
+    stride: Annotated[int, typer.Option("--stride", metavar="N", min=1, help="Every N-th frame of a folder or video.")] = 1,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", metavar="X", help="Draw the answers' tokens instead of taking the likeliest.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", metavar="N", help="The same, of the N likeliest.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", metavar="X", help="The same, of the likeliest that together have X.")] = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            "--features",
+            metavar="NAME",
+            help="Network of the LPIPS-like distance, as classify --model.",
+            autocompletion=options.complete_classifiers,
+        ),
+    ] = FEATURES,
+    each: Annotated[bool, typer.Option("--each", help="A line for each sentence as well, as soon as it is known.")] = False,
+    format: options.Format = None,
+    overwrite: options.Overwrite = False,
+    device: options.Device = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="fp32 gives the same figures on every machine, nearly.")
+    ] = "fp32",
+    batch_size: options.BatchSize = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
+) -> int:
+    """Measure a large vision model: perplexity by frames of context, and its answers to pairs.
+
+    The figures of Bai et al. 2023 (arXiv 2312.00785). A sentence is a folder of frames, a video, pictures that are named one after the
+    other, or a line of `visiontk lvm-prompt`. The last line holds the totals.
+
+    \b
+    lvm-perplexity  A line for each task and number of frames before: exp of the mean
+                    negative log-likelihood of the frames' tokens, each given the true
+                    ones before it. The first token of all is given nothing and does
+                    not count. It hangs on the VQGAN: compare models that share one.
+    lvm-pairs       A line for each task of pairs whose lines name the truth: the model
+                    answers the query, by default greedily, and is compared at its own
+                    size. perplexity is that of the true answers.
+      mIoU          segment: pixels count as what the palette's nearest colour stands
+                    for; IoU of each thing of each true mask, mean over all of them.
+      mse           Other tasks: mean squared error, values from 0 to 1.
+      distance      Half the squared distance of the features of all layers of --features
+                    at each place, each of length 1: LPIPS (Zhang et al. 2018) without its
+                    learned weights, comparable with itself.
+
+    Of longer folders and videos the first frames count, of more pairs than the context holds the last ones.
+
+    \b
+    visiontk eval lvm clips/JPEGImages/ --plot perplexity.png
+    visiontk eval lvm a.mp4 b.mp4 --stride 5 --format csv
+    visiontk lvm-prompt grayscale photos/ --query d.jpg --query e.jpg | visiontk eval lvm - --each
+    visiontk eval lvm prompts.jsonl --model lvm-7b --temperature 1 --top-p 0.9 --seed 3
+    """
+    writers.check(format, None)
+    _check_plot(plot, overwrite=overwrite)
+    in_force = settings.read()
+    runtime = options.runtime(in_force, device, dtype, None, batch_size, seed, threads)
+    sampling = _sampling(temperature, top_k, top_p, runtime.seed)
+    names, pipe = running.inputs_or_pipe(inputs)
+
+    from . import eval_lvm_measure
+
+    warn = _silence if quiet else _warn
+    models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, quiet=quiet, verbose=verbose)
+    columns = (eval_lvm_view.EACH if each else []) + eval_lvm_view.COLUMNS
+    rows = partial(eval_lvm_view.rows, columns)
+    form, writer = writers.choose(format, None, columns, rows, eval_lvm_view.view, classify_view.console)
+    kept: list[Record] = []  # for the table, which is printed once the bar is gone
+    put = kept.append if form == "table" else writer.write
+    reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride)
+    tally, stats = eval_lvm_measure.Tally(), stream.Stats()
+    report = Report("sentences", quiet=quiet)
+    try:
+        with report:
+            items = eval_lvm_sentences.read(names, pipe, reading)
+            outcomes = eval_lvm_measure.measure(models, items, runtime.decode_workers(), stats)
+            for line in _lines(outcomes, tally, report, stats):
+                if each:
+                    put(line)
+    except KeyboardInterrupt:
+        say("interrupted before all sentences were measured; the figures are missing")
+        raise
+    totals = _totals(models, tally, stats, warn)
+    contexts = list(tally.contexts())
+    for line in [*contexts, *tally.answers(models.features.name), totals]:
+        put(line)
+    if form == "table":
+        writer.write({"lines": kept})
+    if plot:
+        figure = eval_lvm_view.plot(contexts, f"Perplexity by context, {models.lvm.name}")
+        write(plot, lambda file: figure.savefig(file, format="png"))
+    return 3 if stats.failed else 0
+
+
+def _check_plot(plot: Path | None, *, overwrite: bool) -> None:
+    if plot is None:
+        return
+    if plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: the plot is a PNG; name a file that ends in .png")
+    if plot.exists() and not overwrite:
+        raise UsageError(f"{plot} exists; pass --overwrite, or name another file with --plot")
+
+
+def _sampling(temperature: float | None, top_k: int | None, top_p: float | None, seed: int) -> Sampling:
+    """Greedy where nothing says how tokens are drawn. Raises UsageError."""
+    from visiontk.adapters.lvm import Sampling
+
+    greedy = temperature is None and top_k is None and top_p is None
+    sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p, greedy=greedy, seed=seed)
+    sampling.check()
+    return sampling
+
+
+def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime, *, quiet: bool, verbose: bool) -> Models:
+    from visiontk.adapters import classify, lvm
+
+    from .eval_lvm_measure import Models, check_features
+
+    found: VisualSentenceModel = lvm.load(model, runtime)
+    network = classify.load(features, runtime)
+    check_features(network)
+    for one in (found, network):
+        if one.warning and not quiet:
+            _warn(one.warning)
+        if verbose:
+            say(f"{one.name} {one.revision} on {one.runtime.device}, {one.runtime.dtype_name}")
+    return Models(found, sampling, network)
+
+
+def _lines(outcomes: Iterator[stream.Outcome[Any]], tally: Tally, report: Report, stats: stream.Stats) -> Iterator[Record]:
+    """The line of each sentence; what failed is named on stderr as well."""
+    with closing(outcomes):  # type: ignore[type-var]
+        for outcome in outcomes:
+            about = {name: outcome.item.record[name] for name in ("path", "frame", "input") if name in outcome.item.record}
+            if outcome.error is not None:
+                yield about | error_value(outcome.error)
+            elif outcome.result is not None:
+                yield about | tally.add(outcome.result)
+            report.advance(outcome, stats)
+
+
+def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Any) -> Record:
+    """The last line. Raises UsageError where no sentence could be measured."""
+    from dataclasses import asdict
+
+    if stats.passed_through:
+        warn(f"{stats.passed_through} lines without a path were left out")
+    if stats.failed:
+        warn(f"{stats.failed} of {stats.items} sentences could not be measured and are left out")
+    if stats.halved:
+        warn(f"memory ran out, so {stats.batch_size} sentences were answered at once; start with --batch-size {stats.batch_size}")
+    if tally.shortened:
+        warn(
+            f"{tally.shortened} sentences have more pairs than {models.lvm.context_frames} frames of context hold; the first were left out"
+        )
+    if not tally.sentences:
+        raise UsageError("there is no sentence that can be measured; name folders of frames, videos, or lines of `visiontk lvm-prompt`")
+    sampling = (
+        {"greedy": True}
+        if models.sampling.greedy
+        else {
+            name: value
+            for name, value in asdict(models.sampling).items()
+            if name in ("temperature", "top_k", "top_p", "seed") and value is not None
+        }
+    )
+    about = {"model": models.lvm.name, "revision": models.lvm.revision, "context_frames": models.lvm.context_frames}
+    features = {"model": models.features.name, "revision": models.features.revision}
+    return {**tally.totals(), "failed": stats.failed, **about, "sampling": sampling, "features": features}
+
+
+def _warn(message: str) -> None:
+    say(message, "warning")
+
+
+def _silence(message: str) -> None:
+    return

@@ -1,0 +1,196 @@
+"""What `visiontk eval lvm` measures: folders of frames, videos, and lines of `visiontk lvm-prompt`, each a sentence."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiontk.errors import ItemError, UsageError
+from visiontk.records import Item, Record, failed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from visiontk.media.sentence_tasks import IndexMap
+
+LINES = ".jsonl"
+STAGE = "lvm_prompt"
+PLAIN = "frames"  # the task of sentences that are no pairs
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Pictures as the model sees them, squares of its side.
+
+    Attributes:
+        task: of `visiontk lvm-prompt`, else `PLAIN`.
+        frames: in order; of pairs the last one is the query.
+        truth: the query's true answer, where it is known.
+        objects: the same of ``segment``: the index (side, side) in the palette.
+        palette: of ``segment``: background, then things.
+        left_out: frames at the beginning that are more than the context holds.
+    """
+
+    task: str
+    frames: list[Image]
+    truth: Image | None = None
+    objects: IndexMap | None = None
+    palette: tuple[tuple[int, int, int], ...] = ()
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sentences are read.
+
+    Attributes:
+        side: of the model's pictures.
+        context: frames that the model takes at once.
+        most, stride: at most so many frames, each so many-th, of folders and videos.
+    """
+
+    side: int
+    context: int
+    most: int | None = None
+    stride: int = 1
+
+
+def read(names: list[str], pipe: io.RawIOBase | None, reading: Reading) -> Iterator[Item[Sentence]]:
+    """One item for each sentence. Pictures that are named one after the other are one.
+
+    Raises:
+        UsageError: a file of lines cannot be read.
+    """
+    for are_lines, group in itertools.groupby(names, key=lambda name: name == "-" or name.lower().endswith(LINES)):
+        if not are_lines:
+            yield from _plain(list(group), reading)
+            continue
+        for name in group:
+            yield from _from_pipe(pipe or io.BytesIO() if name == "-" else _open(name), reading)  # type: ignore[arg-type]
+
+
+def _from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Sentence]]:
+    from visiontk.media import clips, images, pipes, video
+
+    head = pipes.read_head(pipe)
+    if video.looks_like_video(head) and not images.looks_like_image(head):
+        source = pipes.rewound(head, pipe)
+        yield _clip(Item({"path": "-"}, lambda: clips.from_source(source)), reading)
+        return
+    for about, group in itertools.groupby(pipes.lines(head, pipe, b"\n"), key=lambda line: line.lstrip().startswith(b"{")):
+        if about:
+            yield from _records(group, reading)
+        else:
+            yield from _plain([name for line in group if (name := line.decode("utf-8", "surrogateescape").strip())], reading)
+
+
+def _records(lines: Iterable[bytes], reading: Reading) -> Iterator[Item[Sentence]]:
+    """Lines of `visiontk lvm-prompt` are a sentence each; of others, pictures that come one after the other are one."""
+    from visiontk.records import decode
+
+    plain: list[str] = []
+    for line in lines:
+        try:
+            record = decode(line)
+        except ItemError as error:
+            yield failed({"input": line.decode("utf-8", "replace")}, error)
+            continue
+        if STAGE not in record and isinstance(record.get("path"), str) and "frame" not in record:
+            plain.append(record["path"])
+            continue
+        yield from _plain(plain, reading)
+        plain = []
+        yield _record(record, reading)
+    yield from _plain(plain, reading)
+
+
+def _record(record: Record, reading: Reading) -> Item[Sentence]:
+    value = record.get(STAGE)
+    about: Record = {name: record[name] for name in ("path", "frame") if name in record}
+    if value is None and "frame" in record:
+        return failed(about, ItemError("bad_record", "it is one frame of a video; name the video, or a folder of its frames"))
+    if value is None:
+        return Item(record, None)
+    if not isinstance(value, dict) or "error" in value:
+        return failed(about, ItemError("bad_record", "its prompt was not made; make it again with `visiontk lvm-prompt`"))
+    return Item(about, partial(_prompt, value, reading))
+
+
+def _prompt(value: Record, reading: Reading) -> Sentence:
+    """The sentence of a line of `visiontk lvm-prompt`. Raises ItemError."""
+    import numpy as np
+
+    from visiontk.media.sentence_tasks import squared, squared_map
+    from visiontk.metrics.sentences import colour_map
+
+    frames, truth, colours, task = (value.get(name) for name in ("frames", "truth", "palette", "task"))
+    if not isinstance(frames, list) or not all(isinstance(name, str) for name in frames) or len(frames) % 2 == 0:
+        raise ItemError("bad_record", f'its "{STAGE}" has no frames: picture and answer of each pair, then the query')
+    if not isinstance(task, str) or not isinstance(truth, str | None) or (task == "segment" and not _is_palette(colours)):
+        raise ItemError("bad_record", f'its "{STAGE}" is not as `visiontk lvm-prompt` writes it')
+    palette = tuple((red, green, blue) for red, green, blue in colours or ()) if task == "segment" else ()
+    kept = frames[max(0, len(frames) + 1 - reading.context + (reading.context % 2)) :]  # whole pairs, and room for the answer
+    images = [squared(_picture(name), reading.side) for name in kept]
+    answer = None if truth is None else _picture(truth)
+    objects = None
+    if answer is not None and palette:
+        objects = squared_map(colour_map(np.asarray(answer), palette).astype(np.uint16), reading.side)
+    return Sentence(task, images, answer and squared(answer, reading.side), objects, palette, len(frames) - len(kept))
+
+
+def _plain(names: list[str], reading: Reading) -> Iterator[Item[Sentence]]:
+    from visiontk import sources
+
+    for item in sources.from_arguments_whole(names, None, sources.Reading(sequence=True)):
+        yield _clip(item, reading)
+
+
+def _clip(item: Item[Any], reading: Reading) -> Item[Sentence]:
+    load = item.load
+    return Item(item.record, None if load is None else lambda: _frames(load(), reading))
+
+
+def _frames(payload: Any, reading: Reading) -> Sentence:
+    """The first frames of a clip, or of one picture. Raises ItemError."""
+    from PIL.Image import Image
+
+    from visiontk.media.sentence_tasks import squared
+
+    if isinstance(payload, Image):
+        return Sentence(PLAIN, [squared(payload, reading.side)])
+    most = min(reading.most or reading.context, reading.context)
+    frames: list[Image] = []
+    with closing(payload.read(0)) as read:
+        for frame in itertools.islice(read, 0, most * reading.stride, reading.stride):
+            frames.append(squared(frame.image, reading.side))  # noqa: PERF401  a list would keep whole frames
+    return Sentence(PLAIN, frames)
+
+
+def _is_palette(value: Any) -> bool:
+    colours = value if isinstance(value, list) else []
+    return len(colours) > 1 and all(
+        isinstance(colour, list) and len(colour) == 3 and all(type(level) is int and 0 <= level <= 255 for level in colour)
+        for colour in colours
+    )
+
+
+def _picture(name: str) -> Image:
+    from visiontk.media import files, images
+
+    try:
+        return images.decode(files.read(name))
+    except ItemError as error:
+        raise ItemError(error.kind, f"{name}: {error.message}") from error
+
+
+def _open(name: str) -> io.RawIOBase:
+    try:
+        return io.FileIO(Path(name).expanduser())
+    except OSError as error:
+        raise UsageError(f"cannot read {name} ({error.strerror or error}); name a file of lines") from error

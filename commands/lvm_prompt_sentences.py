@@ -1,0 +1,168 @@
+"""From pictures to sentences: the pairs, which are made once, and a line for each query."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visiontk import stream
+from visiontk.artefacts import Naming, write
+from visiontk.errors import ItemError, UsageError
+from visiontk.records import Item, Record
+
+from .lvm_prompt_masks import Masks
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from visiontk.media.sentence_tasks import IndexMap, SentenceTask
+
+STAGE = "lvm_prompt"
+SUFFIX = ".png"
+LARGEST, SMALLEST = 256, 16  # sides in pixels that are chosen unasked: what the public model sees, and what edges can be found in
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture as all of a sentence are: a square, and the things in it, where they are known."""
+
+    record: Record
+    picture: Image
+    objects: IndexMap | None
+
+
+@dataclass
+class Pictures:
+    """Reads pictures, in the order of their places. ``side`` is that of the first one where it is not given, at most `LARGEST`."""
+
+    side: int | None
+    masks: Masks | None
+
+    def look(self, item: Item[Image], place: int) -> Seen:
+        """Raises ItemError."""
+        from visiontk.media.sentence_tasks import squared, squared_map
+
+        assert item.load is not None, "lines without a path are left out before"
+        image = item.load()
+        self.side = self.side or max(SMALLEST, min(LARGEST, max(image.size)))
+        objects = self.masks(item, image, place) if self.masks else None
+        return Seen(item.record, squared(image, self.side), None if objects is None else squared_map(objects, self.side))
+
+
+def read_pairs(items: Iterable[Item[Image]], pictures: Pictures, *, query_last: bool) -> tuple[list[Seen], list[Item[Image]]]:
+    """The pictures of all pairs, and the last one where that is the query. One that cannot be read ends the run.
+
+    Raises:
+        UsageError: there are too few.
+        ItemError: a picture cannot be read, or has no mask.
+    """
+    seen: list[Seen] = []
+    last: Item[Image] | None = None
+    for item in items:
+        if item.load is None:
+            continue
+        if last is not None:
+            seen.append(_of_pair(last, pictures, len(seen)))
+        last = item
+    if last is not None and not query_last:
+        seen.append(_of_pair(last, pictures, len(seen)))
+    if not seen or last is None:
+        what = "one picture is a query without pairs" if last is not None else "there is no picture"
+        raise UsageError(f"{what}; name pictures for the pairs and last the query, or queries with --query")
+    return seen, [last] if query_last else []
+
+
+def _of_pair(item: Item[Image], pictures: Pictures, place: int) -> Seen:
+    try:
+        found = pictures.look(item, place)
+        if pictures.masks and found.objects is None:
+            raise ItemError("missing", "there is no mask of it")
+    except ItemError as error:
+        raise ItemError(
+            error.kind, f"{item.where}: {error.message}; every picture of a pair is needed, so mend it or leave it out"
+        ) from error
+    return found
+
+
+def things(pairs: Sequence[Seen]) -> int:
+    """The highest number of a thing in the pairs, at least 1."""
+    return max([1, *(int(one.objects.max()) for one in pairs if one.objects is not None)])
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Writes the pictures of sentences that share their pairs."""
+
+    task: SentenceTask
+    naming: Naming
+    pictures: Pictures
+
+    def write_pairs(self, pairs: Sequence[Seen]) -> list[str]:
+        """The files of picture, answer, picture, answer ..., none of which is written where one may not be.
+
+        Raises:
+            ItemError: ``exists``.
+            OutputError: one cannot be written.
+        """
+        planned = []
+        for place, one in enumerate(pairs):
+            shown, answer = self.task.pair(one.picture, place, one.objects)
+            assert answer is not None, "a pair has its mask"
+            for kind, image in (("image", shown), ("answer", answer)):
+                planned.append((self._path(one.record, place, f"{place + 1}-{kind}"), image))
+        for path, image in planned:
+            _save(path, image)
+        return [str(path) for path, _ in planned]
+
+    def of_queries(self, items: Iterable[Item[Image]], pairs: Sequence[str]) -> Iterator[stream.Outcome[Record]]:
+        """One sentence for each query; one that fails leaves the others alone."""
+        places = len(pairs) // 2
+        for item in items:
+            if item.load is None:
+                yield stream.Outcome(item)
+                continue
+            try:
+                yield stream.Outcome(item, self._sentence(item, places, pairs))
+            except ItemError as error:
+                yield stream.Outcome(item, error=error)
+            places += 1
+
+    def _sentence(self, item: Item[Image], place: int, pairs: Sequence[str]) -> Record:
+        begun = time.perf_counter()
+        if STAGE in item.record and "error" not in item.record[STAGE]:
+            raise ItemError("bad_record", f'its line holds "{STAGE}" already; name its picture alone')
+        one = self.pictures.look(item, place)
+        shown, truth = self.task.pair(one.picture, place, one.objects)
+        planned = [(self._path(one.record, place, kind), image) for kind, image in (("query", shown), ("truth", truth)) if image]
+        for path, image in planned:
+            _save(path, image)
+        query, *rest = (str(path) for path, _ in planned)
+        value: Record = {"task": self.task.name, "pairs": len(pairs) // 2, "frames": [*pairs, query]}
+        value |= {"truth": rest[0]} if rest else {}
+        value |= {"palette": [list(colour) for colour in self.task.palette]} if self.task.palette else {}
+        value |= {"angle": self.task.angle} if self.task.name == "rotate" else {}
+        value |= {"seed": self.task.seed}
+        return value | {"seconds": round(time.perf_counter() - begun, 6)}
+
+    def _path(self, record: Record, place: int, kind: str) -> Path:
+        path = self.naming.path(record, place, f"{self.task.name}-{kind}", SUFFIX)
+        return Path(os.path.abspath(path))  # noqa: PTH100  as it is written, and not through links
+
+
+def with_palette(task: SentenceTask, count: int, seed: int) -> SentenceTask:
+    """The task with colours for so many things, as far as there are so many."""
+    from visiontk.media.sentence_tasks import most_things, palette
+
+    return replace(task, palette=palette(min(count, most_things()), seed))
+
+
+def _save(path: Path, image: Image) -> None:
+    from visiontk.media.masks import write_png
+
+    save: Callable[..., object] = partial(write_png, image=image)
+    write(path, save)

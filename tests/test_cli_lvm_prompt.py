@@ -1,0 +1,338 @@
+"""`visiontk lvm-prompt`: which pictures make which sentence, what is in its files, and what cannot be made."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from visiontk.media import sentence_tasks
+from visiontk.media.masks import encode_rle
+from visiontk.media.sentence_tasks import SentenceTask, squared
+
+if TYPE_CHECKING:
+    from tests.conftest import ColourTracker, Record, Result, Run, Valid
+
+RED, BLUE, GROUND = (220, 40, 40), (40, 60, 220), (20, 20, 20)
+WIDTH, HEIGHT = 60, 40
+
+Prompt = Callable[..., "Result"]
+
+
+@pytest.fixture
+def prompt(run: Run) -> Prompt:
+    def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+        return run("lvm-prompt", *arguments, stdin=stdin)
+
+    return call
+
+
+def drawn(number: int) -> Image.Image:
+    """A red square in the middle, and in every second picture a blue one."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
+    image.paste(RED, (20 + number, 10, 40 + number, 30))
+    if number % 2:
+        image.paste(BLUE, (2, 2, 12, 12))
+    return image
+
+
+@pytest.fixture
+def pictures() -> list[str]:
+    """``a.png`` to ``d.png``."""
+    names = [f"{letter}.png" for letter in "abcd"]
+    for number, name in enumerate(names):
+        drawn(number).save(name)
+    return names
+
+
+def pixels(file: str | Path) -> npt.NDArray[np.uint8]:
+    image = Image.open(file)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def square(number: int, side: int = WIDTH) -> Image.Image:
+    return squared(drawn(number), side)
+
+
+def index_png(file: str, *numbers: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+    """An index map with a column of pixels for each number."""
+    found = np.zeros(size[::-1], np.uint8)
+    for place, number in enumerate(numbers):
+        found[:, 10 * place : 10 * place + 10] = number
+    Path(file).parent.mkdir(exist_ok=True)
+    Image.fromarray(found).save(file)
+
+
+def only(records: list[Record]) -> dict[str, Any]:
+    [record] = records
+    value: dict[str, Any] = record["lvm_prompt"]
+    return value
+
+
+def test_the_last_picture_is_the_query_and_the_others_make_pairs(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    [record] = valid(prompt("grayscale", *pictures, "-o", "out"))
+    value = record["lvm_prompt"]
+    assert record["path"] == "d.png" and (value["task"], value["pairs"], value["seed"]) == ("grayscale", 3, 0)
+    assert [Path(file).name for file in value["frames"]] == [
+        "a-grayscale-1-image.png",
+        "a-grayscale-1-answer.png",
+        "b-grayscale-2-image.png",
+        "b-grayscale-2-answer.png",
+        "c-grayscale-3-image.png",
+        "c-grayscale-3-answer.png",
+        "d-grayscale-query.png",
+    ]
+    assert all(Path(file).is_absolute() and Path(file).parent == Path("out").resolve() for file in [*value["frames"], value["truth"]])
+    for place, number in enumerate((0, 1, 2)):
+        assert np.array_equal(pixels(value["frames"][2 * place]), np.asarray(sentence_tasks.grey(square(number))))
+        assert np.array_equal(pixels(value["frames"][2 * place + 1]), np.asarray(square(number)))
+    assert np.array_equal(pixels(value["frames"][-1]), np.asarray(sentence_tasks.grey(square(3))))
+    assert np.array_equal(pixels(value["truth"]), np.asarray(square(3)))
+    assert value["truth"] not in value["frames"] and len(list(Path("out").iterdir())) == 8
+
+
+def test_with_query_all_pictures_make_pairs_and_each_query_has_its_line(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    records = valid(prompt("inpaint", *pictures[:2], "--query", "c.png", "--query", "d.png", "--seed", "4", "-o", "out"))
+    first, second = (record["lvm_prompt"] for record in records)
+    assert [record["path"] for record in records] == ["c.png", "d.png"]
+    assert first["frames"][:4] == second["frames"][:4] and first["pairs"] == second["pairs"] == 2
+    task = SentenceTask("inpaint", seed=4)
+    for place, file in enumerate([first["frames"][0], first["frames"][2], first["frames"][4], second["frames"][4]]):
+        assert np.array_equal(pixels(file), np.asarray(task.pair(square(place), place)[0]))
+    alone = only(valid(prompt("inpaint", *pictures[:3], "--seed", "4", "-o", "alone")))
+    assert np.array_equal(pixels(alone["frames"][-1]), pixels(first["frames"][-1]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task"),
+    [
+        (["edges"], SentenceTask("edges")),
+        (["inpaint", "--patches", "--seed", "2"], SentenceTask("inpaint", seed=2, patches=True)),
+        (["rotate"], SentenceTask("rotate", angle=90)),
+        (["rotate", "--angle", "-30.5"], SentenceTask("rotate", angle=-30.5)),
+    ],
+)
+def test_options_reach_every_picture_of_the_sentence(
+    prompt: Prompt, pictures: list[str], valid: Valid, arguments: list[str], task: SentenceTask
+) -> None:
+    value = only(valid(prompt(*arguments, *pictures[:3])))
+    files = [*value["frames"], value["truth"]]
+    for place in range(3):
+        for file, wanted in zip(files[2 * place :][:2], task.pair(square(place), place), strict=True):
+            assert np.array_equal(pixels(file), np.asarray(wanted))
+    assert value.get("angle") == (task.angle if task.name == "rotate" else None)
+
+
+def test_the_side_is_the_first_pictures_and_at_most_256(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    Image.new("RGB", (900, 300)).save("large.png")
+    sizes = {}
+    for name, arguments in {
+        "small": pictures[:2],
+        "large": ["large.png", "a.png"],
+        "asked": ["a.png", "large.png", "--size", "100"],
+    }.items():
+        value = only(valid(prompt("grayscale", *arguments, "-o", name)))
+        sizes[name] = {Image.open(file).size for file in [*value["frames"], value["truth"]]}
+    assert sizes == {"small": {(60, 60)}, "large": {(256, 256)}, "asked": {(100, 100)}}
+
+
+def test_what_lines_hold_stays_and_comes_out_again(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    lines = [{"path": "a.png"}, {"path": "b.png", "classify": {"x": 1}}, {"note": "no path"}, {"path": "c.png", "mine": 5}]
+    stdin = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    [record] = prompt("edges", "-", stdin=stdin).records
+    assert list(record) == ["path", "mine", "lvm_prompt"] and record["mine"] == 5 and record["lvm_prompt"]["pairs"] == 2
+    again = prompt(
+        "edges",
+        "-",
+        stdin=b"a.png\n" + json.dumps(record).encode() + b"\n",
+    )
+    assert again.code == 3 and "already" in again.records[0]["lvm_prompt"]["error"]["message"]
+
+
+def test_frames_of_a_video_are_pictures(prompt: Prompt, bunny: Path, valid: Valid) -> None:
+    from visiontk.media.video import read_frames
+
+    frames = [frame.image for frame, _ in zip(read_frames(str(bunny)), range(3), strict=False)]
+    frames[0].save("first.png")
+    stdin = b"".join(json.dumps({"path": str(bunny), "frame": number}).encode() + b"\n" for number in (1, 2))
+    [record] = valid(prompt("rotate", "first.png", "-", "--size", "32", stdin=stdin))
+    assert (record["frame"], record["lvm_prompt"]["pairs"]) == (2, 2)
+    assert Path(record["lvm_prompt"]["frames"][-1]).name == "bunny-000002-rotate-query.png"
+    assert np.array_equal(pixels(record["lvm_prompt"]["frames"][2]), np.asarray(squared(frames[1], 32)))
+
+
+def test_files_are_never_replaced_unasked(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    value = only(valid(prompt("grayscale", *pictures, "-o", "out")))
+    before = {file: Path(file).read_bytes() for file in value["frames"]}
+    refused = prompt("grayscale", *pictures, "-o", "out", "--size", "20")
+    assert refused.code == 3 and "a-grayscale-1-image.png exists; pass --overwrite" in refused.error and refused.stdout == b""
+    assert {file: Path(file).read_bytes() for file in value["frames"]} == before
+    replaced = only(valid(prompt("grayscale", *pictures, "-o", "out", "--size", "20", "--overwrite")))
+    assert replaced["frames"] == value["frames"] and {Image.open(file).size for file in replaced["frames"]} == {(20, 20)}
+
+
+def test_a_query_whose_files_exist_fails_alone(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    Path("out").mkdir()
+    Path("out/c-edges-truth.png").write_text("mine")
+    result = prompt("edges", *pictures[:2], "--query", "c.png", "--query", "d.png", "-o", "out")
+    first, second = valid(result, 3)
+    assert first["lvm_prompt"]["error"]["kind"] == "exists" and second["lvm_prompt"]["pairs"] == 2
+    assert Path("out/c-edges-truth.png").read_text() == "mine" and not Path("out/c-edges-query.png").exists()
+
+
+def test_without_a_place_files_get_the_next_free_number(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    first, second = (only(valid(prompt("grayscale", *pictures[:2]))) for _ in range(2))
+    assert Path(first["truth"]) == Path("visiontk-out/b-grayscale-truth.png").resolve()
+    assert Path(second["truth"]) == Path("visiontk-out/b-grayscale-truth-2.png").resolve()
+
+
+def test_templates_name_the_files(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    value = only(valid(prompt("rotate", *pictures[:2], "-o", "out/{index}/{kind}-{stem}.png")))
+    names = [str(Path(file).relative_to(Path.cwd())) for file in [*value["frames"], value["truth"]]]
+    assert names[:2] == ["out/000000/rotate-1-image-a.png", "out/000000/rotate-1-answer-a.png"]
+    assert names[2:] == ["out/000001/rotate-query-b.png", "out/000001/rotate-truth-b.png"]
+
+
+# --- masks
+
+
+def test_masks_of_a_folder_go_by_name_and_their_colours_are_one_palette(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    index_png("masks/a.png", 1, 2)
+    index_png("masks/b.png", 0, 3)
+    index_png("masks/c.png", 2)
+    value = only(valid(prompt("segment", *pictures[:3], "--masks", "masks", "--seed", "3")))
+    colours = sentence_tasks.palette(3, 3)
+    assert value["palette"] == [list(colour) for colour in colours] and len(value["palette"]) == 4
+    background = [*colours[:1]] * 6
+    answers = [[tuple(pixel) for pixel in pixels(file)[30, 5:60:10].tolist()] for file in (*value["frames"][1:4:2], value["truth"])]
+    assert answers[0] == [colours[1], colours[2], *background[2:]]
+    assert answers[1] == [colours[0], colours[3], *background[2:]]
+    assert answers[2] == [colours[2], *background[1:]]
+    assert np.array_equal(pixels(value["frames"][0]), np.asarray(square(0)))
+
+
+def test_masks_may_be_files_in_the_order_of_the_pictures(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    for name in ("x", "y", "z"):
+        index_png(f"{name}.png", *{"x": (255,), "y": (0, 255), "z": (0, 0, 255)}[name])  # binary: thing 1
+    result = prompt("segment", *pictures[:3], "--masks", "x.png", "--masks", "y.png", "--masks", "z.png")
+    value = only(valid(result))
+    things, behind = value["palette"][1], value["palette"][0]
+    assert len(value["palette"]) == 2 and result.stderr == ""
+    for place, file in enumerate((*value["frames"][1:4:2], value["truth"])):
+        assert pixels(file)[30, 5:60:10].tolist() == [things if column == place else behind for column in range(6)]
+
+
+def test_a_query_without_a_mask_has_no_truth(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    index_png("masks/a.png", 1)
+    index_png("masks/b.png", 1)
+    records = valid(prompt("segment", "a.png", "--masks", "masks", "--query", "c.png", "--query", "b.png"))
+    assert ["truth" in record["lvm_prompt"] for record in records] == [False, True]
+    assert len(records[0]["lvm_prompt"]["frames"]) == 3
+
+
+def test_masks_of_an_earlier_stage_are_taken_from_the_line(
+    prompt: Prompt, pictures: list[str], valid: Valid, trackers: list[ColourTracker]
+) -> None:
+    lines = b""
+    for number, name in enumerate(pictures[:2]):
+        mask = (np.asarray(drawn(number)) == RED).all(-1)
+        one = {"id": 2, "rle": encode_rle(mask), "box": [0, 0, 1, 1], "area": int(mask.sum()), "score": 1, "iou": 1}
+        lines += json.dumps({"path": name, "segment": {"model": "m", "revision": "r", "objects": [one], "seconds": 0}}).encode() + b"\n"
+    [record] = valid(prompt("segment", "-", stdin=lines))
+    colours = record["lvm_prompt"]["palette"]
+    assert trackers == [] and len(colours) == 3 and record["segment"]["model"] == "m"
+    assert pixels(record["lvm_prompt"]["truth"])[30, [30, 5]].tolist() == [colours[2], colours[0]]
+
+
+def test_the_segmenter_is_asked_as_visiontk_segment_asks_it(
+    prompt: Prompt, pictures: list[str], valid: Valid, trackers: list[ColourTracker]
+) -> None:
+    value = only(valid(prompt("segment", *pictures[:3], "-o", "point")))
+    assert len(trackers) == 1 and [asked[0].points for asked in trackers[0].asked] == [((30.0, 20.0),)] * 3
+    assert len(value["palette"]) == 2 and pixels(value["frames"][1])[30, [30, 3]].tolist() == value["palette"][::-1]
+    value = only(valid(prompt("segment", *pictures[:3], "-p", "auto", "-o", "auto")))
+    assert len(value["palette"]) == 3  # red and blue in the second picture
+    assert (pixels(value["frames"][3]) == value["palette"][2]).all(-1).any() and (pixels(value["frames"][3]) == value["palette"][1]).all(
+        -1
+    ).any()
+    value = only(valid(prompt("segment", *pictures[:3], "-p", "auto", "--colours", "1", "-o", "alike")))
+    assert len(value["palette"]) == 2
+    inside = (pixels(value["frames"][3]) == value["palette"][1]).all(-1)
+    assert inside[30, 30] and inside[8, 7] and not inside[50, 5]
+
+
+# --- what cannot be made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["grayscale", "a.png"], "one picture is a query without pairs"),
+        (["grayscale", "a.png", "b.png", "--angle", "3"], "--angle goes with the task rotate, and this is grayscale"),
+        (["rotate", "a.png", "b.png", "--patches"], "--patches goes with the task inpaint"),
+        (["rotate", "a.png", "b.png", "--angle", "nan"], "use a number of degrees"),
+        (["edges", "a.png", "b.png", "--masks", "a.png"], "--masks goes with the task segment"),
+        (["edges", "a.png", "b.png", "-m", "tiny-sam2"], "--model goes with the task segment"),
+        (["segment", "a.png", "b.png", "--masks", "a.png", "-p", "auto"], "leave it out, or --prompt and --model"),
+        (["segment", "a.png", "b.png", "--masks", "nowhere"], "there is no nowhere"),
+        (["segment", "a.png", "b.png", "--masks", ".", "--masks", "a.png"], "name one folder, or files alone"),
+        (["segment", "a.png", "b.png", "-p", "circle"], "circle"),
+        (["grayscale", "a.png", "b.png", "-o", "-"], "a sentence is several files"),
+        (["grayscale", "a.png", "b.png", "-o", "one.png"], "a sentence is several files"),
+        (["grayscale", "a.png", "b.png", "-o", "out/{stem}.png"], "which {kind} tells apart"),
+        (["grayscale", "a.png", "b.png", "--format", "xml"], "format"),
+        (["painting", "a.png", "b.png"], "painting"),
+        (["edges", "a.png", "b.png", "--size", "8"], "--size"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_any_file_is_made(prompt: Prompt, pictures: list[str], arguments: list[str], words: str) -> None:
+    result = prompt(*arguments)
+    assert result.code == 2 and words in result.error and result.stdout == b""
+    assert sorted(path.name for path in Path().glob("*")) == pictures
+
+
+def test_a_pairs_picture_that_cannot_be_read_ends_the_run(prompt: Prompt, pictures: list[str]) -> None:
+    Path("b.png").write_bytes(b"\x89PNG\r\n\x1a\nnot much")
+    result = prompt("grayscale", *pictures)
+    assert result.code == 3 and result.stdout == b"" and not Path("visiontk-out").exists()
+    assert result.error.startswith("b.png: ") and "mend it or leave it out" in result.error
+    assert prompt("grayscale", "a.png", "gone.png", "c.png").error.startswith("gone.png: there is no such file")
+
+
+def test_a_query_that_cannot_be_read_fails_alone(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    result = prompt("grayscale", "a.png", "--query", "gone.png", "--query", "b.png")
+    first, second = valid(result, 3)
+    assert first == {"path": "gone.png", "lvm_prompt": {"error": {"kind": "missing", "message": "there is no such file"}}}
+    assert second["lvm_prompt"]["pairs"] == 1 and "1 of 2 sentences failed" in result.stderr
+
+
+def test_masks_that_lack_or_do_not_fit(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    index_png("masks/a.png", 1)
+    result = prompt("segment", "a.png", "b.png", "c.png", "--masks", "masks")
+    assert result.code == 3 and result.error.startswith("b.png: there is no mask of it")
+    index_png("masks/b.png", 1, size=(30, 20))
+    result = prompt("segment", "a.png", "b.png", "c.png", "--masks", "masks")
+    assert result.code == 3 and "has 30x20 pixels, and the picture 60x40" in result.error
+    [record] = valid(prompt("segment", "a.png", "--query", "b.png", "--masks", "masks"), 3)
+    assert record["lvm_prompt"]["error"]["kind"] == "bad_prompt"
+    result = prompt("segment", "a.png", "c.png", "--masks", "masks/a.png", "--masks", "masks/a.png", "--masks", "masks/b.png", "-o", "o")
+    assert result.code == 0 and "1 files of --masks belong to no picture" in result.stderr
+
+
+def test_other_formats(prompt: Prompt, pictures: list[str]) -> None:
+    result = prompt("rotate", "a.png", "--query", "b.png", "--query", "gone.png", "--format", "csv", "-o", "out")
+    heading, first, second = csv.reader(io.StringIO(result.stdout.decode()))
+    assert heading == ["path", "frame", "task", "pairs", "query", "truth", "seed", "error"]
+    assert first == ["b.png", "", "rotate", "1", *(str(Path(f"out/b-rotate-{kind}.png").resolve()) for kind in ("query", "truth")), "0", ""]
+    assert second == ["gone.png", "", "", "", "", "", "", "there is no such file"]
+    table = prompt("rotate", "a.png", "b.png", "--format", "table", "-o", "again").stdout.decode()
+    assert "b.png  rotate, 1 pair  →" in table
