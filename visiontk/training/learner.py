@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -36,15 +37,26 @@ class Learner:
         network: fp32.
         average: the moving average of its weights, the same kind of module in ``average.module``.
         lr: the highest learning rate, reached after ``warmup`` of ``steps`` steps, at most a tenth of them.
+
+    With ``lr_scale`` the rate of each parameter is multiplied by what that gives for its name, and nothing is decayed.
     """
 
-    def __init__(self, network: nn.Module, plan: Asked, device: torch.device, *, lr: float, steps: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: Asked,
+        device: torch.device,
+        *,
+        lr: float,
+        steps: int,
+        lr_scale: Callable[[str, Tensor], float] | None = None,
+    ) -> None:
         from timm.optim import param_groups_weight_decay
         from timm.utils import ModelEmaV3
 
         self.network = network.to(device).train()
         self.average: Any = ModelEmaV3(self.network, decay=plan.ema, use_warmup=True)
-        groups: Any = param_groups_weight_decay(self.network, plan.weight_decay)
+        groups: Any = param_groups_weight_decay(self.network, plan.weight_decay) if lr_scale is None else _scaled(self.network, lr_scale)
         self.optimiser = torch.optim.AdamW(groups, lr=lr)
         self.clip, self.lr, self.steps, self.warmup = plan.clip, lr, steps, min(plan.warmup, steps // 10)
 
@@ -57,7 +69,7 @@ class Learner:
         if not math.isfinite(float(loss.detach())):
             return
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(step) * group.get("lr_scale", 1.0)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimiser.step()
@@ -72,6 +84,15 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.module.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _scaled(network: nn.Module, lr_scale: Callable[[str, Tensor], float]) -> list[dict[str, Any]]:
+    """One group for each scale."""
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(lr_scale(name, parameter), []).append(parameter)
+    return [{"params": group, "lr_scale": scale, "weight_decay": 0.0} for scale, group in groups.items()]
 
 
 def autocast(started: Started) -> AbstractContextManager[Any]:

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 DECAY = 0.97
 LEAST, ANEW = 0.03, 0.15  # takers a step, on average: codes with fewer begin anew, as if they had so many
-NEIGHBOURS = 10  # rounds of k-means at the start
+ROUNDS, SETTLING, TAKERS = 15, 4, 3  # of k-means at the start; in all but the last, codes with fewer takers begin anew
+_CHUNK = 8192  # latents at once
 
 
 class Codebook:
@@ -33,10 +34,14 @@ class Codebook:
         codes = self.weight
         count = min(len(latents), len(codes))
         codes[:count] = _spread(latents, count)
-        for _ in range(NEIGHBOURS):
-            counts, sums = self._taken(latents, nearest(latents, codes))
+        for number in range(ROUNDS):
+            taken = nearest(latents, codes)
+            counts, sums = self._taken(latents, taken)
             there = counts > 0
             codes[there] = sums[there] / counts[there, None]
+            idle = (counts < TAKERS).nonzero().flatten()[: len(latents) // 8]
+            if number < ROUNDS - SETTLING and len(idle):
+                codes[idle] = latents[self._far(latents, taken, len(idle))]
         counts, _ = self._taken(latents, nearest(latents, codes))
         self.counts = (counts * (takers / len(latents))).clamp(min=ANEW)
         self.sums = codes * self.counts[:, None]
@@ -51,8 +56,7 @@ class Codebook:
         self.weight.copy_(self.sums / self.counts[:, None].clamp(min=1e-6))
         if len(idle):
             idle = idle[: len(latents) // 8]
-            error = (latents - self.weight[taken]).square().sum(-1)
-            found = latents[torch.multinomial(error + 1e-9, len(idle))]
+            found = latents[self._far(latents, taken, len(idle))]
             self.weight[idle], self.sums[idle], self.counts[idle] = found, found * ANEW, ANEW
         return len(idle)
 
@@ -63,13 +67,20 @@ class Codebook:
         self.counts, self.sums = (state[name].to(self.weight.device) for name in ("counts", "sums"))
 
     def _taken(self, latents: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = functional.one_hot(taken, len(self.weight)).to(latents.dtype)
-        return chosen.sum(0), chosen.T @ latents
+        counts, sums = torch.zeros_like(self.counts), torch.zeros_like(self.weight)
+        for some, of_some in zip(torch.split(latents, _CHUNK), torch.split(taken, _CHUNK), strict=True):
+            chosen = functional.one_hot(of_some, len(self.weight)).to(latents.dtype)
+            counts, sums = counts + chosen.sum(0), sums + chosen.T @ some
+        return counts, sums
+
+    def _far(self, latents: Tensor, taken: Tensor, count: int) -> Tensor:
+        """``count`` of the latents, by chance, rather those that are far from their codes."""
+        return torch.multinomial((latents - self.weight[taken]).square().sum(-1) + 1e-9, count)
 
 
 def nearest(latents: Tensor, codes: Tensor) -> Tensor:
     """int64 (N): the code that is nearest to each of ``latents`` (N, d)."""
-    return torch.cdist(latents, codes).argmin(1)
+    return torch.cat([torch.cdist(some, codes).argmin(1) for some in torch.split(latents, _CHUNK)])
 
 
 def _spread(latents: Tensor, count: int) -> Tensor:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from visiontk.adapters.lvm_public import read_vqgan
+from visiontk.adapters.lvm_weights import build_vqgan, frame_tokens
+from visiontk.errors import UsageError
 from visiontk.runtime import Started
 
 from .chance import derive, seed_everything
@@ -17,14 +21,14 @@ from .learner import Learner, autocast
 from .lvm_codes import Codebook, nearest
 from .lvm_llama import new_llama, start
 from .lvm_plan import SIZE, LvmPlan
-from .lvm_vqgan import FACTOR, new_vqgan
+from .lvm_vqgan import FACTOR, lr_scale, new_vqgan, see
 from .lvm_world import sentences
 
 SIDE = SIZE // FACTOR  # of a frame in tokens
-# Weights of the VQGAN's losses beside the mean absolute error: of the differences between neighbouring pixels, which keeps edges sharp, and
-# of the distance between latents and their codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
-EDGES, COMMITMENT = 0.5, 0.25
-FIRST = 512  # pictures whose latents the codebook begins with
+# Weights of the VQGAN's losses: of the mean absolute and the mean squared error, and of the squared distance between latents and their
+# codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
+ABSOLUTE, SQUARED, COMMITMENT = 0.5, 3.0, 0.25
+FIRST = 32  # latents to a code that the codebook begins with
 
 
 @dataclass
@@ -35,10 +39,25 @@ class Parts:
     llama: Any
 
 
-def new_parts(codes: int) -> Parts:
-    """With random weights, seeded by the caller."""
-    vqgan = new_vqgan(SIZE, codes)
+def new_parts(codes: int, vqgan_of: str = "") -> Parts:
+    """With random weights, seeded by the caller, or with the VQGAN of a folder of a model.
+
+    Raises:
+        ModelUnavailable: there is none that can be read.
+        UsageError: it has other sizes.
+    """
+    vqgan = taken_vqgan(vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
+
+
+def taken_vqgan(folder: str, codes: int) -> Any:
+    """The VQGAN of a folder that a run left, for frames of `SIZE`. Raises ModelUnavailable, UsageError."""
+    vqgan = build_vqgan(*read_vqgan(Path(folder) / "vqgan", folder), folder)
+    found = int(vqgan.config.num_vq_embeddings)
+    if (found, vqgan.config.sample_size, frame_tokens(vqgan)) != (codes, SIZE, SIDE**2):
+        size = f"{found} codes, {vqgan.config.sample_size} pixels and {frame_tokens(vqgan)} tokens a frame"
+        raise UsageError(f"the VQGAN of {folder} has {size}, and not {codes}, {SIZE} and {SIDE**2}; name another, or its --codes")
+    return vqgan.requires_grad_(True)
 
 
 class Training:
@@ -49,7 +68,8 @@ class Training:
         self.first = plan.vqgan_steps
         self.begun = False  # the codebook has its first codes
         # 3 x 3 convolutions on a CPU want the channels last.
-        self.vqgan = Learner(parts.vqgan.to(memory_format=torch.channels_last), plan, self.device, lr=plan.vqgan_lr, steps=self.first)
+        vqgan = parts.vqgan.to(memory_format=torch.channels_last)
+        self.vqgan = Learner(vqgan, plan, self.device, lr=plan.vqgan_lr, steps=self.first, lr_scale=lr_scale)
         self.codebook = Codebook(self.vqgan.network)
         self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps)
         self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
@@ -108,8 +128,7 @@ class Training:
         chosen = self.codebook.weight[taken].view(len(truth), *latents.shape[2:], -1).permute(0, 3, 1, 2)
         made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
         error = made - truth
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        loss = error.abs().mean() + EDGES * edges + COMMITMENT * (latents - chosen).square().mean()
+        loss = ABSOLUTE * error.abs().mean() + SQUARED * error.square().mean() + COMMITMENT * (latents - chosen).square().mean()
         self.vqgan.update(loss, step)
         if torch.isfinite(loss):
             self.codebook.update(rows(latents.detach()), taken)
@@ -117,13 +136,15 @@ class Training:
         return {"loss": float(loss.detach()), "psnr": psnr, "codes": float(taken.bincount().count_nonzero())}
 
     def _begin(self) -> None:
-        seed = derive(self.plan.seed, "first codes")
+        """Principal components of pictures as latents, and k-means of these as codes."""
+        seed, count, network = derive(self.plan.seed, "first codes"), self.plan.codes * FIRST // SIDE**2, cast(Any, self.vqgan.network)
+        drawn = [pictures(seed, range(at, min(at + 16, count // 2))) for at in range(0, count // 2, 16)]
         with torch.no_grad():
-            encoder = cast(Any, self.vqgan.network).encode
-            drawn = (pictures(seed, range(at, at + 16)).to(self.device) for at in range(0, FIRST // 2, 16))
-            found = [rows(encoder(some).latents) for some in drawn]
-            self.codebook.begin(torch.cat(found), self.plan.vqgan_batch * SIDE * SIDE)
-            self.vqgan.average.module.quantize.embedding.weight.copy_(self.codebook.weight)
+            see(network.encoder, torch.cat(drawn).to(self.device))
+            self.codebook.begin(
+                torch.cat([rows(network.encode(some.to(self.device)).latents) for some in drawn]), self.plan.vqgan_batch * SIDE**2
+            )
+        self.vqgan.average.module.load_state_dict(network.state_dict())
         self.begun = True
 
     def _predict(self, step: int) -> Tensor:

@@ -19,6 +19,7 @@ class LvmPlan:
         data: ``tiny``, the bundled world.
         steps: updates of the LLaMA.
         vqgan_steps: updates of the VQGAN before them.
+        vqgan: a folder of this or another run, whose VQGAN is taken as it is; then ``vqgan_steps`` is 0. Empty for none.
         codes: of the VQGAN, which is the vocabulary of the LLaMA.
         batch: sentences of 16 frames in a step of the LLaMA.
         vqgan_batch: pictures in a step of the VQGAN, even.
@@ -29,12 +30,13 @@ class LvmPlan:
 
     data: str = "tiny"
     steps: int = 1000
-    vqgan_steps: int = 2500
+    vqgan_steps: int = 8000
+    vqgan: str = ""
     codes: int = 1024
     batch: int = 4
     vqgan_batch: int = 8
     lr: float = 1e-3
-    vqgan_lr: float = 2e-4
+    vqgan_lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: int = 100
     clip: float = 1.0
@@ -47,6 +49,10 @@ class LvmPlan:
             raise UsageError(f"{self.data} is no data set that sequences are trained on; use tiny")
         if not 2 <= self.codes <= 8192:
             raise UsageError(f"--codes {self.codes} is out of range; use 2 to 8192")
+        if self.vqgan and self.vqgan_steps:
+            raise UsageError("--vqgan takes a VQGAN as it is, which --vqgan-steps would change; use --vqgan-steps 0 with it")
+        if not (self.vqgan or self.vqgan_steps):
+            raise UsageError("there is no VQGAN without steps for it; use --vqgan-steps 1 or more, or --vqgan DIR for one that is there")
         if self.vqgan_batch % 2:
             raise UsageError(f"--vqgan-batch {self.vqgan_batch} is odd; pictures are learned with their answers, use an even number")
 

@@ -38,7 +38,7 @@ def run(
     plan.check()
     started, folder = claim(plan, "lvm", runtime, plan.seed, out, overwrite=overwrite)
     seed_everything(derive(plan.seed, "weights"))
-    training = Training(plan, started, new_parts(plan.codes))
+    training = Training(plan, started, new_parts(plan.codes, plan.vqgan))
     course = Run(training, plan.vqgan_steps + plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()
