@@ -33,6 +33,18 @@ def _replay() -> typer.Typer:
     return _single(replay)
 
 
+def _lvm_continue() -> typer.Typer:
+    from .lvm_continue import ContinueCommand, lvm_continue
+
+    return _single(lvm_continue, ContinueCommand)
+
+
+def _lvm_prompt() -> typer.Typer:
+    from .lvm_prompt import lvm_prompt
+
+    return _single(lvm_prompt)
+
+
 def _inspect() -> typer.Typer:
     from .inspect import inspect
 
@@ -81,6 +93,8 @@ SUBCOMMANDS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "segment": ("Cut out objects in images and videos.", _segment),
     "generate": ("Make images from text.", _generate),
     "replay": ("Make an image again, and say whether it is the same.", _replay),
+    "lvm-continue": ("Continue a visual sentence: images in, the next images out.", _lvm_continue),
+    "lvm-prompt": ("Make few-shot prompts for a large vision model.", _lvm_prompt),
     "inspect": ("Draw what a vision transformer has learned.", _inspect),
     "train": ("Train models on your own pictures.", _train),
     "eval": ("Measure results against the truth.", _eval),

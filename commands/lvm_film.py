@@ -1,0 +1,57 @@
+"""A sentence and its continuation to look at: a film strip, and an animation of each candidate."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visiontk.artefacts import write
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FPS = 8.0  # of an animation
+
+
+class Film:
+    """Collects the pictures of one sentence."""
+
+    def __init__(self, given: Sequence[Image], candidates: int, *, pairs: bool) -> None:
+        self._given, self._pairs = given, pairs
+        self._made: list[list[Image]] = [[] for _ in range(candidates)]
+
+    def add(self, candidate: int, number: int, image: Image) -> None:
+        """The next picture of a candidate."""
+        assert number == len(self._made[candidate]), "frames come in their order"
+        self._made[candidate].append(image)
+
+    def write_strip(self, path: Path) -> bool:
+        """Write the strip, if anything was made. Raises OutputError."""
+        if not any(self._made):
+            return False
+        from visiontk.media import film_strip
+
+        data = io.BytesIO()
+        film_strip.draw(self._given, self._made, pairs=self._pairs).save(data, format="PNG")
+        write(path, lambda file: file.write(data.getvalue()))
+        return True
+
+    def write_animation(self, path: Path, candidate: int) -> None:
+        """Write what was given and then what was made, as WebP or MP4 by the suffix, if anything was made. Raises OutputError."""
+        if not self._made[candidate]:
+            return
+        from visiontk.media import film_strip
+        from visiontk.media.video_writer import VideoWriter
+
+        pictures = [film_strip.frame(image) for image in (*self._given, *self._made[candidate])]
+        if path.suffix == ".webp":
+            data = film_strip.animated_webp(pictures, FPS)
+        else:
+            buffer = io.BytesIO()
+            with VideoWriter(buffer, width=pictures[0].width, height=pictures[0].height, fps=FPS) as film:
+                for picture in pictures:
+                    film.write(picture)
+            data = buffer.getvalue()
+        write(path, lambda file: file.write(data))

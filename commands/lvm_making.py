@@ -1,0 +1,242 @@
+"""Images in the making: sentences and their candidates through the model in batches, each frame into its files and lines at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from visiontk.artefacts import write
+from visiontk.errors import DeviceError, ItemError, OutOfMemory, OutputError
+from visiontk.records import Item, Record
+from visiontk.stream import Outcome, Stats
+
+from . import interrupts, writers
+from .lvm_film import Film
+from .lvm_inputs import Ready
+from .lvm_plan import Named, Plan
+from .lvm_progress import ContinueReport
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from visiontk.adapters.lvm import Frame, VisualSentenceModel
+
+ROWS = {"cuda": 32, "mps": 8, "cpu": 16}  # sentences times candidates at once, where nobody says how many
+
+
+@dataclass
+class _Work:
+    """A sentence in a batch.
+
+    Attributes:
+        prompt_nll: of each picture that was given.
+        done: candidate and number of those that have been made.
+    """
+
+    ready: Ready
+    named: Named
+    film: Film
+    tokens: Tensor
+    prompt_nll: list[float] | None
+    done: set[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What goes through the model at once: sentences by their place in the batch, and a range of candidates of each."""
+
+    places: tuple[int, ...]
+    first: int
+    candidates: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.places) * self.candidates
+
+
+@dataclass
+class Making:
+    """Drives the model through the plan.
+
+    Attributes:
+        rows: sentences times candidates that are made at once; halved when memory runs out.
+        stats: of images, where others count sentences.
+        strips: those that were written.
+    """
+
+    model: VisualSentenceModel
+    plan: Plan
+    score: bool
+    report: ContinueReport
+    stats: Stats
+    rows: int
+
+    def __post_init__(self) -> None:
+        self.strips: list[str] = []
+
+    @property
+    def sentences_at_once(self) -> int:
+        return max(1, self.rows // self.plan.sampling.candidates)
+
+    @staticmethod
+    def itself(ready: Ready) -> Ready:
+        return ready
+
+    @staticmethod
+    def predict(batch: Sequence[Ready]) -> list[tuple[int, Sequence[Ready]]]:
+        """Nothing is made here, but in `finished`, where each frame can be written before the next: the first of a batch has all of it."""
+        return [(place, batch) for place in range(len(batch))]
+
+    def finished(self, outcomes: Iterator[Outcome[tuple[int, Sequence[Ready]]]]) -> Iterator[Outcome[Record]]:
+        """One outcome per image, with its file written, and those of sentences that failed. What is finished stays when a run is stopped.
+
+        Raises:
+            DeviceError: one candidate of one sentence does not fit into memory.
+            OutputError: the disk is full, the folder read-only.
+        """
+        with closing(outcomes):  # type: ignore[type-var]
+            for outcome in outcomes:
+                if outcome.result is None:
+                    yield self._counted(Outcome(outcome.item, error=outcome.error))
+                elif outcome.result[0] == 0:
+                    with closing(self._batch(outcome.result[1])) as images:
+                        for image in images:
+                            yield self._counted(image)
+
+    @staticmethod
+    def value(outcome: Outcome[Record], index: int) -> Record:
+        assert outcome.result is not None
+        return outcome.result
+
+    def _counted(self, outcome: Outcome[Record]) -> Outcome[Record]:
+        self.stats.count(outcome)
+        return outcome
+
+    def _batch(self, batch: Sequence[Ready]) -> Generator[Outcome[Record]]:
+        works = [self._work(ready) for ready in batch]
+        try:
+            for work, frame, seconds in self._frames(works):
+                work.film.add(frame.candidate, frame.number, frame.image)
+                if (frame.candidate, frame.number) in work.named.held:
+                    continue
+                yield self._write(work, frame, seconds)
+        except OutputError:
+            raise
+        except BaseException:  # Ctrl-C, a reader that went away, no memory: what is finished stays, and can be looked at
+            self._write_films(works)
+            raise
+        self._write_films(works)
+
+    def _work(self, ready: Ready) -> _Work:
+        import torch
+
+        named = self.plan.named.pop(ready.index)
+        tokens = self.model.encode(ready.images)
+        costs = torch.nanmean(self.model.score(tokens), dim=1).tolist() if self.score else None
+        film = Film(ready.images, self.plan.sampling.candidates, pairs=ready.sentence.pairs is not None)
+        return _Work(ready, named, film, tokens, costs and [_rounded(cost) for cost in costs], set())
+
+    def _frames(self, works: Sequence[_Work]) -> Iterator[tuple[_Work, Frame, float]]:
+        """Each frame once, with the seconds that it took. Memory that runs out halves what is made at once, which is then begun again."""
+        todo = deque([_Piece(tuple(range(len(works))), 0, self.plan.sampling.candidates)])
+        while todo:
+            piece = todo.popleft()
+            if piece.rows > self.rows and piece.rows > 1:
+                todo.extendleft(reversed(_split(piece, self.rows)))
+                continue
+            try:
+                yield from self._piece(works, piece)
+            except OutOfMemory as error:
+                if piece.rows == 1:
+                    message = f"one candidate of one sentence does not fit into memory ({error})"
+                    raise DeviceError(f"{message}; choose a smaller model, --quantize int8 or --device cpu") from error
+                self.rows = (piece.rows + 1) // 2
+                self.stats.halved, self.stats.batch_size = True, self.rows
+                todo.appendleft(piece)
+
+    def _piece(self, works: Sequence[_Work], piece: _Piece) -> Iterator[tuple[_Work, Frame, float]]:
+        sampling = replace(self.plan.sampling, candidates=piece.candidates, first_candidate=piece.first)
+        running = self.model.continue_([works[place].tokens for place in piece.places], self.plan.count, sampling)
+        with closing(running):  # type: ignore[type-var]
+            begun = time.perf_counter()
+            for frames in running:
+                seconds = (time.perf_counter() - begun) / len(frames)
+                for frame in frames:
+                    work = works[piece.places[frame.sentence]]
+                    if (frame.candidate, frame.number) not in work.done:
+                        work.done.add((frame.candidate, frame.number))
+                        yield work, frame, seconds
+                begun = time.perf_counter()
+
+    def _write(self, work: _Work, frame: Frame, seconds: float) -> Outcome[Record]:
+        """The image into its file; its line."""
+        from visiontk.media import embedded
+
+        ready, plan = work.ready, self.plan
+        data = embedded.encode(frame.image, plan.suffix)
+        if plan.naming is None:
+            writers.write_bytes(data)
+            return Outcome(_about(ready, "-"), self._value(work, frame, seconds), seconds=seconds)
+        path = work.named.images[frame.candidate, frame.number]
+        if path.exists() and not (plan.naming.overwrite or path in work.named.replace):
+            error = ItemError("exists", f"{path} exists since this run began; choose another place with -o")
+            return Outcome(Item(ready.line, lambda: None), error=error)
+        with interrupts.held():
+            write(path, lambda file: file.write(data))
+        return Outcome(_about(ready, str(path)), self._value(work, frame, seconds), seconds=seconds)
+
+    def _value(self, work: _Work, frame: Frame, seconds: float) -> Record:
+        """What stands under the stage's key."""
+        value: Record = {"model": self.model.name, "revision": self.model.revision}
+        value |= self.plan.made_from(work.ready.sentence, frame.candidate, frame.number)
+        value["context"] = list(frame.context)
+        if work.prompt_nll is not None:
+            value |= {"nll": _rounded(frame.nll), "prompt_nll": work.prompt_nll}
+        if work.named.strip is not None:
+            value["strip"] = str(work.named.strip)
+        if work.named.animations:
+            value["animation"] = str(work.named.animations[frame.candidate])
+        return value | {"seconds": round(seconds, 6)}
+
+    def _write_films(self, works: Sequence[_Work]) -> None:
+        """Strips and animations of what there is. Raises OutputError."""
+        with interrupts.held():
+            for work in works:
+                if work.named.strip is not None and work.film.write_strip(work.named.strip):
+                    self.strips.append(str(work.named.strip))
+                for candidate, path in enumerate(work.named.animations):
+                    work.film.write_animation(path, candidate)
+
+
+def rows_at_once(asked: int | None, device: str, candidates: int) -> int:
+    """``--batch-size``, or for auto a number that has room for all candidates of a sentence."""
+    return asked or max(candidates, ROWS.get(device, ROWS["cpu"]))
+
+
+def _split(piece: _Piece, rows: int) -> list[_Piece]:
+    """Pieces of at most so many rows: fewer sentences at once, and where that is not enough fewer candidates."""
+    if piece.candidates <= rows:
+        each = rows // piece.candidates
+        starts = range(0, len(piece.places), each)
+        return [replace(piece, places=piece.places[start : start + each]) for start in starts]
+    parts = math.ceil(piece.candidates / rows)
+    return [
+        _Piece((place,), piece.first + part * rows, min(rows, piece.candidates - part * rows))
+        for place in piece.places
+        for part in range(parts)
+    ]
+
+
+def _about(ready: Ready, path: str) -> Item[Any]:
+    """The keys of the sentence's line, about the new file."""
+    kept = ready.sentence.record
+    return Item({**kept, "path": path} if "path" in kept else {"path": path, **kept}, lambda: None)
+
+
+def _rounded(cost: float) -> float:
+    return round(cost, 6)

@@ -1,0 +1,178 @@
+"""Which images `visiontk lvm-continue` makes of a sentence, from what, and the names of their files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visiontk.artefacts import Naming, is_folder
+from visiontk.errors import ItemError
+from visiontk.records import Item, Record
+
+from . import generate_names
+from .lvm_held import Files, HeldImages
+from .lvm_inputs import Asked, Sentence
+
+if TYPE_CHECKING:
+    from visiontk.adapters.lvm import Sampling
+
+FIELDS = ("sentence", "number", "candidate", "seed", "model")
+Place = tuple[int, int]  # candidate, number
+
+
+@dataclass(frozen=True)
+class Named:
+    """The files of one sentence.
+
+    Attributes:
+        images: by candidate and number; empty where the bytes of one image go to the output.
+        held: those that have a line already.
+        strip: None where none is drawn.
+        animations: of each candidate, where they are asked for.
+        replace: files that exist and may be replaced.
+    """
+
+    images: dict[Place, Path]
+    held: frozenset[Place]
+    strip: Path | None
+    animations: list[Path]
+    replace: frozenset[Path]
+
+
+@dataclass
+class Plan:
+    """What all sentences of a run share.
+
+    Attributes:
+        key: the stage's, where results stand in the record.
+        naming: None where one image's bytes go to the output.
+        suffix: of the images.
+        strip, animation: whether a strip is drawn, and the suffix of animations.
+        held: the lines that a stopped run left.
+        named: the files of each sentence that is to be made, by its index; taken out when it is.
+    """
+
+    key: str
+    model: str
+    sampling: Sampling
+    count: int
+    quantize: str | None
+    naming: Naming | None
+    suffix: str
+    strip: bool
+    animation: str | None
+    held: HeldImages
+    named: dict[int, Named] = field(default_factory=dict)
+    _beside: dict[str, Naming] = field(default_factory=dict)
+    _left_over: bool = False
+
+    def items(self, sentences: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
+        """Without those that failed or passed through before the run was stopped."""
+        return (item for item in sentences if isinstance(item, Asked) or not self.held.take_failed(item.record))
+
+    def wanted(self, index: int, sentence: Sentence, line: Record) -> bool:
+        """Whether a stopped run has left anything of it to make; names its files.
+
+        Raises:
+            ItemError: ``exists``.
+        """
+        places = list(itertools.product(range(self.sampling.candidates), range(self.count)))
+        files = {place: self.held.take(self.made_from(sentence, *place)) for place in places} if self.held else {}
+        held = {place: found for place, found in files.items() if found is not None}
+        if len(held) == len(places) and not self._lacks_films(held.values()):
+            return False
+        if self.held and not held and self.held.take_failed(line):
+            if self.naming is not None:  # its names are used up, so that others come to those of a run without a stop
+                first, *_ = [self._path(index, sentence, *place) for place in places]
+                self._films(first, sentence, {})
+            return False
+        if self.naming is None:
+            self.named[index] = Named({}, frozenset(), None, [], frozenset())
+            return True
+        images, replace = {place: found.image for place, found in held.items()}, {found.image for found in held.values()}
+        for place in places:
+            if place not in held:
+                images[place] = self._image(index, sentence, *place, replace)
+        strip, animations = self._films(images[places[0]], sentence, held)
+        if held:
+            replace |= {path for path in (strip, *animations) if path is not None}
+        self.named[index] = Named(images, frozenset(held), strip, animations, frozenset(replace))
+        return True
+
+    def made_from(self, sentence: Sentence, candidate: int, number: int) -> Record:
+        """What an image is made from, as its line says it and by which a stopped run knows it again."""
+        value: Record = {"sentence": list(sentence.names)}
+        value |= {"dropped": sentence.dropped} if sentence.dropped else {}
+        value |= {"task": sentence.task} if sentence.task else {}
+        value |= {"pairs": sentence.pairs} if sentence.pairs is not None else {}
+        value |= {"number": number, "candidate": candidate}
+        if self.sampling.greedy:
+            value["greedy"] = True
+        else:
+            options = {name: getattr(self.sampling, name) for name in ("temperature", "top_k", "top_p", "seed")}
+            value |= {name: option for name, option in options.items() if option is not None}
+        return value | ({"quantize": self.quantize} if self.quantize else {})
+
+    def _image(self, index: int, sentence: Sentence, candidate: int, number: int, replace: set[Path]) -> Path:
+        """The file of an image; what stands there and may be replaced goes into ``replace``. Raises ItemError."""
+        path = self._path(index, sentence, candidate, number)
+        assert self.naming is not None
+        if self.naming.overwrite or not os.path.lexists(path):
+            return path
+        # A stopped run may have written one image whose line it wrote no more.
+        if self.held and not self._left_over:
+            self._left_over = True
+            replace.add(path)
+            return path
+        raise ItemError("exists", f"{path} exists; pass --overwrite, or choose another place with -o")
+
+    def _path(self, index: int, sentence: Sentence, candidate: int, number: int) -> Path:
+        """The next name that an image can have, whether there is such a file or not."""
+        assert self.naming is not None
+        kind = "answer" if sentence.pairs is not None and self.count == 1 else f"next-{number:03d}"
+        kind = f"c{candidate}-{kind}" if self.sampling.candidates > 1 else kind
+        fields = {"sentence": f"{index:04d}", "number": f"{number:03d}", "candidate": str(candidate), "seed": str(self.sampling.seed)}
+        name = partial(self.naming.path, sentence.about, index, kind, self.suffix, **fields, model=generate_names.model_slug(self.model))
+        allowed, self.naming.overwrite = self.naming.overwrite, True
+        try:
+            path = name()
+            while path in self.held.taken:
+                path = name()
+        finally:
+            self.naming.overwrite = allowed
+        return path
+
+    def _lacks_films(self, held: Iterable[Files]) -> bool:
+        """Whether lines name a strip or an animation that a run which was killed before the end of a sentence has not drawn."""
+        promised = {path for found in held for path in (found.strip, found.animation) if path is not None}
+        return (self.strip or self.animation is not None) and any(not path.exists() for path in promised)
+
+    def _films(self, image: Path, sentence: Sentence, held: dict[Place, Files]) -> tuple[Path | None, list[Path]]:
+        """The strip, where one is drawn, and the animations: those of lines that are there, or new names beside the first image."""
+        strip = next((found.strip for found in held.values() if found.strip), None)
+        if strip is None and self.strip:
+            strip = self._film(image, sentence, "strip", ".png")
+        animations = []
+        for candidate in range(self.sampling.candidates) if self.animation else ():
+            own = next((found.animation for (other, _), found in held.items() if other == candidate and found.animation), None)
+            kind = f"c{candidate}-animation" if self.sampling.candidates > 1 else "animation"
+            animations.append(own or self._film(image, sentence, kind, self.animation or ""))
+        return strip, animations
+
+    def _film(self, image: Path, sentence: Sentence, kind: str, suffix: str) -> Path:
+        """A name beside the images, under another number where there is such a file."""
+        assert self.naming is not None
+        folder = f"{image.parent}/"
+        naming = self._beside.setdefault(folder, Naming(folder, self.naming.overwrite, aside=True))
+        out = self.naming.out
+        one_file = out is not None and "{" not in out and not is_folder(out)
+        about = {"path": str(image)} if one_file else sentence.about
+        path = naming.path(about, 0, kind, suffix)
+        while path in self.held.taken:
+            path = naming.path(about, 0, kind, suffix)
+        return path
