@@ -8,33 +8,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-COMMANDS = (
-    "",
-    "classify",
-    "segment",
-    "generate",
-    "replay",
-    "inspect",
-    "models",
-    "models list",
-    "models show",
-    "models pull",
-    "models rm",
-    "train",
-    "train classify",
-    "train segment",
-    "eval",
-    "eval segment",
-    "tiny",
-    "tiny render",
-    "tiny render images",
-    "tiny render clips",
-    "doctor",
-    "schema",
-)
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
 
 
@@ -42,14 +20,19 @@ def render() -> str:
     """The whole page: the help of every command, as printed on a terminal of 80 columns."""
     os.environ.pop("COLUMNS", None)
     (entry,) = entry_points(group="console_scripts", name="visiontk")
-    main = entry.load()
-    parts = ["# Commands\n\nMade from `--help` by `python scripts/make_command_docs.py`.\n"]
-    for command in COMMANDS:
-        text = io.StringIO()
-        with contextlib.redirect_stdout(text):
-            main([*command.split(), "--help"])
-        parts.append(f"## visiontk {command}".rstrip() + "\n\n```\n" + text.getvalue().strip() + "\n```\n")
-    return "\n".join(parts)
+    parts = [f"## {' '.join(['visiontk', *words])}\n\n```\n{text}\n```\n" for words, text in helps(entry.load(), [])]
+    return "\n".join(["# Commands\n\nMade from `--help` by `python scripts/make_command_docs.py`.\n", *parts])
+
+
+def helps(main: Callable[[list[str]], int], words: list[str]) -> Iterator[tuple[list[str], str]]:
+    """The help of a command, and after it those of the commands that it lists."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        main([*words, "--help"])
+    yield words, text.getvalue().strip()
+    for listed in text.getvalue().split("\nCommands:\n")[1:]:
+        for name in re.findall(r"^  (\S+)", listed, re.MULTILINE):
+            yield from helps(main, [*words, name])
 
 
 if __name__ == "__main__":
