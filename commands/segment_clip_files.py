@@ -15,7 +15,7 @@ from visiontk.errors import OutputError, UsageError
 from visiontk.records import Record
 
 from . import interrupts, writers
-from .segment_outputs import PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen
+from .segment_outputs import CLIP_SUFFIXES, PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen
 from .segment_stale import Earlier
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # DAVIS lays masks out as VIDEO/00000.png, and SA-V as VIDEO/001/00000.png.
 BARE = (Kind.masks, Kind.binary)
-CLIP_SUFFIXES = {Kind.overlay: ".mp4", Kind.npz: ".npz"}  # of what is one file; others are folders
 
 
 def check_name(out: str | None, kinds: Sequence[Kind]) -> None:

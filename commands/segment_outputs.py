@@ -44,6 +44,7 @@ class Kind(StrEnum):
 
 
 PER_OBJECT = (Kind.binary, Kind.cutout)
+CLIP_SUFFIXES = {Kind.overlay: ".mp4", Kind.npz: ".npz"}  # of what is one file of a clip; others are folders
 SUFFIXES = {Kind.overlay: ".png", Kind.masks: ".png", Kind.binary: ".png", Kind.cutout: ".png", Kind.yolo: ".txt", Kind.npz: ".npz"}
 
 
@@ -144,7 +145,16 @@ class Artefacts:
                 self.sheet.write()
 
     def picture(self, record: Record, index: int, seen: Seen) -> Record:
-        """Write the files of one picture; returns them by kind, as the line names them. Raises ItemError (``exists``) and OutputError."""
+        """Write the files of one picture; returns them by kind, as the line names them.
+
+        Raises:
+            ItemError: ``exists``.
+            OutputError: a file cannot be written.
+            UsageError: the one name that is given is that of a video.
+        """
+        out = str(self.naming.out)
+        if Kind.overlay in self.kinds and out.lower().endswith(CLIP_SUFFIXES[Kind.overlay]):
+            raise UsageError(f"-o {out}: {record.get('path')} is a picture, whose overlay is a PNG; name a .png or a folder")
         drawn = self.draw(record, seen)
         if self.naming.out == "-":
             assert drawn is not None

@@ -16,9 +16,11 @@ def lvm(
     data: train_options.TinyData,
     out: train_options.Out = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 1000,
-    vqgan_steps: Annotated[int, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN.")] = 8000,
+    vqgan_steps: Annotated[
+        int | None, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN. Default: 8000.")
+    ] = None,
     vqgan: Annotated[
-        str, typer.Option("--vqgan", metavar="DIR", help="Take the VQGAN of this model as it is, with --vqgan-steps 0.", show_default=False)
+        str, typer.Option("--vqgan", metavar="DIR", help="Train none, but take that of the model in DIR.", show_default=False)
     ] = "",
     codes: Annotated[int, typer.Option("--codes", metavar="N", help="Codes of the VQGAN.")] = 1024,
     batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Sentences of 16 frames per step.")] = 4,
@@ -29,6 +31,7 @@ def lvm(
     warmup: train_options.Warmup = 100,
     clip: train_options.Clip = 1.0,
     ema: train_options.Ema = 0.99,
+    half: train_options.Half = False,
     overwrite: train_options.Overwrite = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -55,7 +58,7 @@ def lvm(
     plan = LvmPlan(
         data=data,
         steps=steps,
-        vqgan_steps=vqgan_steps,
+        vqgan_steps=(0 if vqgan else LvmPlan.vqgan_steps) if vqgan_steps is None else vqgan_steps,
         vqgan=vqgan,
         codes=codes,
         batch=batch,
@@ -66,6 +69,7 @@ def lvm(
         warmup=warmup,
         clip=clip,
         ema=ema,
+        half=half,
         seed=runtime.seed,
     )
     plan.check()

@@ -125,6 +125,13 @@ def test_every_kind_of_a_picture(run: Run, trackers: list[ColourTracker]) -> Non
         )
 
 
+def test_a_picture_does_not_go_into_a_file_that_is_named_as_a_video(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    made = run("segment", "a.png", *POINTS, "-o", "a.mp4")
+    assert made.code == 2 and "a.png is a picture, whose overlay is a PNG; name a .png or a folder" in made.stderr
+    assert [path.name for path in Path().iterdir()] == ["a.png"]
+
+
 def test_coco_as_pycocotools_reads_it(run: Run, trackers: list[ColourTracker], capsys: pytest.CaptureFixture[str]) -> None:
     from pycocotools.coco import COCO
 

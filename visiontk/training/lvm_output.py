@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from visiontk.artefacts import write
 from visiontk.errors import OutputError
 from visiontk.runtime import Runtime, Started
@@ -31,12 +33,12 @@ SEEN, MADE, TRUE = (255, 255, 255), (214, 40, 40), (60, 150, 70)  # colours arou
 _PACKAGES = ("visiontk", "diffusers", "transformers", "torch")
 
 
-def write_model(parts: Parts, folder: Path) -> None:
-    """The files of both networks in fp32, each whole or not at all. Raises OutputError."""
+def write_model(parts: Parts, folder: Path, *, half: bool = False) -> None:
+    """The files of both networks in fp32, each whole or not at all; ``half`` rounds the LLaMA's weights to fp16. Raises OutputError."""
     try:
         with tempfile.TemporaryDirectory(prefix=".model.", dir=folder) as made:
             parts.vqgan.save_pretrained(Path(made) / "vqgan", safe_serialization=True)
-            parts.llama.save_pretrained(Path(made) / "llama")
+            parts.llama.to(dtype=torch.float16 if half else torch.float32).save_pretrained(Path(made) / "llama")
             for file in sorted(path for path in Path(made).rglob("*") if path.is_file()):
                 data = file.read_bytes()
                 write(folder / file.relative_to(made), lambda out, data=data: out.write(data))  # type: ignore[misc]
@@ -109,9 +111,9 @@ tags: [large-vision-model, visual-sentences, vqgan, llama, visiontk]
 ---
 # {name}
 
-A small large vision model: a VQGAN (`vqgan/`, diffusers' `VQModel`; 64 x 64 pixels, 64 tokens a frame, {plan.codes} codes) and a LLaMA
-(`llama/`; a context of {FRAMES} frames) in fp32, trained from nothing on visual sentences of visiontk's tiny world: clips, and pairs of a
-picture and its mask, its colours, or what a black square hides.
+A small large vision model: a VQGAN (`vqgan/`, diffusers' `VQModel`; 64 x 64 pixels, 64 tokens a frame, {plan.codes} codes) in fp32 and a
+LLaMA (`llama/`; a context of {FRAMES} frames) in {"fp16" if plan.half else "fp32"}, trained from nothing on visual sentences
+of visiontk's tiny world: clips, and pairs of a picture and its mask, its colours, or what a black square hides.
 
     visiontk lvm-continue FRAMES... -n 4 --model {name}
 
@@ -134,9 +136,8 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
 backgrounds. Masks show all things in one colour, and the background in another.
 
-**How it was made.** The VQGAN first, {plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, learning rate {plan.vqgan_lr:g}: absolute
-errors of pixels and of their differences, no adversary, codes that are running means. Then the LLaMA on its codes, {plan.steps} steps of
-{plan.batch} sentences, learning rate {plan.lr:g}. AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
+**How it was made.** {_vqgan_made(plan)} Then the LLaMA on its codes, {plan.steps} steps of {plan.batch} sentences, learning rate
+{plan.lr:g}. AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
 average of the weights {plan.ema:g}.
 
     {plan.command(name)}
@@ -146,3 +147,11 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 ![curves](curves.png)
 """
+
+
+def _vqgan_made(plan: LvmPlan) -> str:
+    if plan.vqgan:
+        return f"The VQGAN is that of {plan.vqgan}."
+    learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, learning rate {plan.vqgan_lr:g}"
+    return f"""The VQGAN first, from principal components of 8 x 8 pixels and k-means of these: {learned},
+absolute and squared errors of pixels, no adversary, codes that are running means."""

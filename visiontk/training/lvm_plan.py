@@ -26,6 +26,7 @@ class LvmPlan:
         lr, vqgan_lr: highest learning rates; up in a line for ``warmup`` steps, then down along half a cosine.
         weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
         ema: moving average of the weights, which is what is written.
+        half: the LLaMA is written in fp16; the VQGAN is in fp32 always.
     """
 
     data: str = "tiny"
@@ -41,6 +42,7 @@ class LvmPlan:
     warmup: int = 100
     clip: float = 1.0
     ema: float = 0.99
+    half: bool = False
     seed: int = 0
 
     def check(self) -> None:

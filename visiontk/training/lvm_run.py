@@ -42,7 +42,7 @@ def run(
     course = Run(training, plan.vqgan_steps + plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()
-    write_model(training.finished(), out)
+    write_model(training.finished(), out, half=plan.half)
     figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well
     write_report(out, plan, figures, seconds=course.seconds, started=started)
     return {"output": str(out), "step": course.step, "seconds": round(course.seconds, 1), "figures": figures}

@@ -1,0 +1,66 @@
+"""The bundled large vision model's figures on fresh visual sentences, fixed seeds, against floors a little under what was measured.
+
+`python -m tests.quality.test_tiny_lvm` prints them over more sentences, as the model card and the README give them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visiontk import Runtime
+from visiontk.training.lvm_measure import Counts, measure
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+CPU = Runtime(device="cpu", dtype="fp32", threads=2)
+QUICK = Counts(coded=16, continued=32, scored=12)
+FLOORS = {
+    ("reconstruction", "psnr"): 24.0,
+    ("next frame", "factor"): 1.0,
+    ("mask analogies", "things"): 0.5,
+    ("mask analogies", "background"): 0.5,
+}
+
+
+@cache
+def figures() -> dict[str, dict[str, float]]:
+    return measure("tiny-lvm", CPU, QUICK)
+
+
+@pytest.mark.parametrize(("task", "figure"), FLOORS)
+def test_it_continues_what_it_is_shown(task: str, figure: str) -> None:
+    assert figures()[task][figure] >= FLOORS[task, figure]
+
+
+def test_more_frames_before_make_the_next_one_less_surprising() -> None:
+    """The paper's figure of perplexity against the length of the context."""
+    clips, answers = figures()["perplexity of clips"], figures()["perplexity of answers"]
+    assert clips["0"] > clips["1"] > clips["2"] > np.mean([clips[str(number)] for number in range(8, 16)])
+    assert answers["1"] > answers["3"] > answers["15"]
+
+
+def test_without_a_hub_a_rendered_clip_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("tiny", "render", "clips", "-n", "1", "--frames", "12", "-o", "clips").code == 0
+    made = run("lvm-continue", "clips/JPEGImages/000001", "--frames", "8", "-n", "4", "--greedy", "--animate")
+    assert made.code == 0 and "tiny-lvm" in made.stderr
+    truth = [np.asarray(Image.open(tmp_path / f"clips/JPEGImages/000001/{number:05d}.jpg").resize((64, 64))) for number in range(7, 12)]
+    frames = [np.asarray(Image.open(record["path"])) for record in made.records]
+    assert len(frames) == 4 and all(frame.shape == (64, 64, 3) for frame in frames)
+    errors = [float(np.square(frame / 255 - after / 255).mean()) for frame, after in zip(frames, truth[1:], strict=True)]
+    assert max(errors) < 0.05
+    [animation] = {record["lvm"]["animation"] for record in made.records}
+    with Image.open(animation) as animated:
+        assert animated.n_frames == 12
+
+
+if __name__ == "__main__":
+    for name, found in measure("tiny-lvm", CPU).items():
+        print(f"{name:<22} {'   '.join(f'{figure} {value:g}' for figure, value in found.items())}")
