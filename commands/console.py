@@ -27,6 +27,11 @@ def say(message: str, kind: str | None = None) -> None:
         sys.stderr.flush()
 
 
+def warner(*, quiet: bool) -> Callable[[str], None]:
+    """What is told warnings: stderr, or with ``--quiet`` nobody."""
+    return (lambda message: None) if quiet else (lambda message: say(message, "warning"))
+
+
 def printable(text: str) -> str:
     """Text fit for one line of a terminal: control characters, which a hostile file name may hold, and undecodable bytes as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)

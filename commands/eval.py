@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import classify_view, eval_view, options, writers
-from .console import Report, say
+from .console import Report, say, warner
 from .eval_generate import generate
 from .eval_lvm import lvm
 
@@ -95,7 +95,7 @@ def segment(
 
     from . import eval_measure, eval_pairs, eval_sources
 
-    warn = _silence if quiet else _warn
+    warn = warner(quiet=quiet)
     truth = eval_sources.read_truth(gt)
     chosen = (protocol or _default(truth)).value
     tasks = eval_measure.plan(chosen, eval_pairs.pair(truth, eval_sources.read_predicted(pred, stage), warn))
@@ -131,11 +131,3 @@ def _default(truth: Mapping[str, Truth]) -> Protocol:
 def _advance(report: Report) -> None:
     if report.progress:
         report.progress.advance(report.progress.task_ids[0])
-
-
-def _warn(message: str) -> None:
-    say(message, "warning")
-
-
-def _silence(message: str) -> None:
-    return

@@ -14,7 +14,7 @@ from visiontk.errors import UsageError
 from visiontk.records import Record, error_value
 
 from . import classify_view, eval_generate_images, eval_generate_reference, eval_generate_view, options, running, writers
-from .console import Report, say
+from .console import Report, say, warner
 
 if TYPE_CHECKING:
     from visiontk.runtime import Runtime
@@ -107,7 +107,7 @@ def generate(
 
     from . import eval_generate_measure
 
-    warn = _silence if quiet else _warn
+    warn = warner(quiet=quiet)
     models = _load(classifier, features, runtime, warn, verbose=verbose)
     columns = (eval_generate_view.EACH if each else []) + eval_generate_view.COLUMNS
     rows = partial(eval_generate_view.rows, columns)
@@ -213,11 +213,3 @@ def _distances(models: Models, ours: Rows, reference: str, wanted: Wanted | None
     if stats.failed:
         warn(f"{stats.failed} of {stats.items} images of {reference} could not be read and are left out")
     return distances(models, ours, theirs, reference, runtime.seed, warn)
-
-
-def _warn(message: str) -> None:
-    say(message, "warning")
-
-
-def _silence(message: str) -> None:
-    return

@@ -15,6 +15,7 @@ from visiontk.errors import ItemError, OutputError
 from visiontk.records import Item, Record
 
 from .eval_generate_images import Picture
+from .eval_view import six_digits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,18 +190,18 @@ class Tally:
         """One line for each class that prompts have named, in the classifier's order."""
         for label, count in sorted(self._named.items()):
             right = self._right[label]
-            yield {"class": self._labels[label], "images": count, "right": right, "accuracy": number(right / count)}
+            yield {"class": self._labels[label], "images": count, "right": right, "accuracy": six_digits(right / count)}
 
     def totals(self) -> Record:
         """Counts and accuracies; what nothing is known of is left out."""
         counts = self._counts
         found: Record = {"images": counts["images"]}
         if counts["named"]:
-            found["accuracy"] = number(self._right.total() / counts["named"])
-            found["class_accuracy"] = number(sum(self._right[label] / count for label, count in self._named.items()) / len(self._named))
+            found["accuracy"] = six_digits(self._right.total() / counts["named"])
+            found["class_accuracy"] = six_digits(sum(self._right[label] / count for label, count in self._named.items()) / len(self._named))
         found |= {name: counts[name] for name in ("named", "several", "unnamed", "without_prompt")}
         if counts["backgrounds"]:
-            found["background_accuracy"] = number(counts["backgrounds_right"] / counts["backgrounds"])
+            found["background_accuracy"] = six_digits(counts["backgrounds_right"] / counts["backgrounds"])
             found["backgrounds"] = counts["backgrounds"]
         return found
 
@@ -213,7 +214,7 @@ class Tally:
         prompts = np.frombuffer(self._prompts, np.int64)
         known = np.flatnonzero(prompts)
         found = diversity(self.rows.array()[known], prompts[known], np.frombuffer(self._seeds, np.int64)[known])
-        return {"value": number(found[0]), "prompts": found[1]} if found else None
+        return {"value": six_digits(found[0]), "prompts": found[1]} if found else None
 
     def _keep(self, seen: Seen) -> None:
         """Of prompt and seed 64 bits each, so that millions of them fit; 0 is no prompt. Pictures without a seed all count as different."""
@@ -240,20 +241,16 @@ def distances(models: Models, ours: Rows, theirs: Rows, reference: str, seed: in
     names = ("FID", "KID") if is_inception(models.features) else ("Fréchet distance", "kernel distance")
     about = {"features": models.features.name, "reference": reference, "reference_images": theirs.count}
     kernel = kernel_distance(first, second, seed=seed)
-    spread = {} if kernel.error is None else {"error": number(kernel.error)}
+    spread = {} if kernel.error is None else {"error": six_digits(kernel.error)}
     return {
-        "frechet": {"name": names[0], "value": number(frechet_distance(*gaussians)), **about},
-        "kernel": {"name": names[1], "value": number(kernel.value), **spread, "subsets": kernel.subsets, "size": kernel.size, **about},
+        "frechet": {"name": names[0], "value": six_digits(frechet_distance(*gaussians)), **about},
+        "kernel": {"name": names[1], "value": six_digits(kernel.value), **spread, "subsets": kernel.subsets, "size": kernel.size, **about},
     }
 
 
 def is_inception(classifier: Any) -> bool:
     """Whether the features are those of an Inception v3, and their Fréchet distance may be called FID."""
     return str(classifier.model.pretrained_cfg.get("architecture", "")) == INCEPTION
-
-
-def number(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _digest(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,14 @@ from visiontk.errors import UsageError
 from visiontk.records import Record, error_value
 
 from . import classify_view, eval_lvm_sentences, eval_lvm_view, options, running, writers
-from .console import Report, say
+from .console import Report, say, warner
 
 if TYPE_CHECKING:
-    from visiontk.adapters.lvm import Sampling, VisualSentenceModel
+    from visiontk.adapters.lvm import Sampling
     from visiontk.runtime import Runtime
 
-    from .eval_lvm_measure import Models, Tally
+    from .eval_lvm_measure import Models
+    from .eval_lvm_tally import Tally
 
 FEATURES = "tiny-vit"
 
@@ -36,7 +37,7 @@ def lvm(
             help="Folders of frames, videos; lines of `visiontk lvm-prompt`: a .jsonl file or - for a pipe.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="Catalog name, hub id or local folder.")] = None,
+    model: options.LvmModel = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw perplexity by frames of context.")] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", metavar="N", min=1, help="First frames of a folder or video. Default: the model's context.")
@@ -105,17 +106,17 @@ def lvm(
     sampling = _sampling(temperature, top_k, top_p, runtime.seed)
     names, pipe = running.inputs_or_pipe(inputs)
 
-    from . import eval_lvm_measure
+    from . import eval_lvm_measure, eval_lvm_tally
 
-    warn = _silence if quiet else _warn
-    models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, quiet=quiet, verbose=verbose)
+    warn = warner(quiet=quiet)
+    models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, warn, verbose=verbose)
     columns = (eval_lvm_view.EACH if each else []) + eval_lvm_view.COLUMNS
     rows = partial(eval_lvm_view.rows, columns)
     form, writer = writers.choose(format, None, columns, rows, eval_lvm_view.view, classify_view.console)
     kept: list[Record] = []  # for the table, which is printed once the bar is gone
     put = kept.append if form == "table" else writer.write
     reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride)
-    tally, stats = eval_lvm_measure.Tally(), stream.Stats()
+    tally, stats = eval_lvm_tally.Tally(), stream.Stats()
     report = Report("sentences", quiet=quiet)
     try:
         with report:
@@ -129,7 +130,7 @@ def lvm(
         raise
     totals = _totals(models, tally, stats, warn)
     contexts = list(tally.contexts())
-    for line in [*contexts, *tally.answers(models.features.name), totals]:
+    for line in [*contexts, *tally.answers(models.features.name if models.features else None), totals]:
         put(line)
     if form == "table":
         writer.write({"lines": kept})
@@ -158,20 +159,19 @@ def _sampling(temperature: float | None, top_k: int | None, top_p: float | None,
     return sampling
 
 
-def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime, *, quiet: bool, verbose: bool) -> Models:
+def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime, warn: Callable[[str], None], *, verbose: bool) -> Models:
     from visiontk.adapters import classify, lvm
 
-    from .eval_lvm_measure import Models, check_features
+    from .eval_lvm_measure import Models
 
-    found: VisualSentenceModel = lvm.load(model, runtime)
-    network = classify.load(features, runtime)
-    check_features(network)
-    for one in (found, network):
-        if one.warning and not quiet:
-            _warn(one.warning)
+    def told(found: Any) -> Any:
+        if found.warning:
+            warn(found.warning)
         if verbose:
-            say(f"{one.name} {one.revision} on {one.runtime.device}, {one.runtime.dtype_name}")
-    return Models(found, sampling, network)
+            say(f"{found.name} {found.revision} on {found.runtime.device}, {found.runtime.dtype_name}")
+        return found
+
+    return Models(told(lvm.load(model, runtime)), sampling, lambda: told(classify.load(features, runtime)))
 
 
 def _lines(outcomes: Iterator[stream.Outcome[Any]], tally: Tally, report: Report, stats: stream.Stats) -> Iterator[Record]:
@@ -186,10 +186,8 @@ def _lines(outcomes: Iterator[stream.Outcome[Any]], tally: Tally, report: Report
             report.advance(outcome, stats)
 
 
-def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Any) -> Record:
+def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[str], None]) -> Record:
     """The last line. Raises UsageError where no sentence could be measured."""
-    from dataclasses import asdict
-
     if stats.passed_through:
         warn(f"{stats.passed_through} lines without a path were left out")
     if stats.failed:
@@ -202,23 +200,7 @@ def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Any) -> Rec
         )
     if not tally.sentences:
         raise UsageError("there is no sentence that can be measured; name folders of frames, videos, or lines of `visiontk lvm-prompt`")
-    sampling = (
-        {"greedy": True}
-        if models.sampling.greedy
-        else {
-            name: value
-            for name, value in asdict(models.sampling).items()
-            if name in ("temperature", "top_k", "top_p", "seed") and value is not None
-        }
-    )
     about = {"model": models.lvm.name, "revision": models.lvm.revision, "context_frames": models.lvm.context_frames}
-    features = {"model": models.features.name, "revision": models.features.revision}
-    return {**tally.totals(), "failed": stats.failed, **about, "sampling": sampling, "features": features}
-
-
-def _warn(message: str) -> None:
-    say(message, "warning")
-
-
-def _silence(message: str) -> None:
-    return
+    totals = {**tally.totals(), "failed": stats.failed, **about, "sampling": models.sampling.told()}
+    features = models.features
+    return totals | ({"features": {"model": features.name, "revision": features.revision}} if features else {})

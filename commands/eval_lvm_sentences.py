@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item, Record, failed
 
+from . import lvm_prompt_lines
+from .lvm_prompt_lines import KEY, picture
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from visiontk.media.sentence_tasks import IndexMap
 
 LINES = ".jsonl"
-STAGE = "lvm_prompt"
 PLAIN = "frames"  # the task of sentences that are no pairs
 
 
@@ -101,7 +103,7 @@ def _records(lines: Iterable[bytes], reading: Reading) -> Iterator[Item[Sentence
         except ItemError as error:
             yield failed({"input": line.decode("utf-8", "replace")}, error)
             continue
-        if STAGE not in record and isinstance(record.get("path"), str) and "frame" not in record:
+        if KEY not in record and isinstance(record.get("path"), str) and "frame" not in record:
             plain.append(record["path"])
             continue
         yield from _plain(plain, reading)
@@ -111,33 +113,27 @@ def _records(lines: Iterable[bytes], reading: Reading) -> Iterator[Item[Sentence
 
 
 def _record(record: Record, reading: Reading) -> Item[Sentence]:
-    value = record.get(STAGE)
     about: Record = {name: record[name] for name in ("path", "frame") if name in record}
-    if value is None and "frame" in record:
+    if KEY not in record and "frame" in record:
         return failed(about, ItemError("bad_record", "it is one frame of a video; name the video, or a folder of its frames"))
-    if value is None:
-        return Item(record, None)
-    if not isinstance(value, dict) or "error" in value:
-        return failed(about, ItemError("bad_record", "its prompt was not made; make it again with `visiontk lvm-prompt`"))
-    return Item(about, partial(_prompt, value, reading))
+    return Item(about, partial(_prompt, record, reading)) if KEY in record else Item(record, None)
 
 
-def _prompt(value: Record, reading: Reading) -> Sentence:
+def _prompt(record: Record, reading: Reading) -> Sentence:
     """The sentence of a line of `visiontk lvm-prompt`. Raises ItemError."""
     import numpy as np
 
     from visiontk.media.sentence_tasks import squared, squared_map
     from visiontk.metrics.sentences import colour_map
 
-    frames, truth, colours, task = (value.get(name) for name in ("frames", "truth", "palette", "task"))
-    if not isinstance(frames, list) or not all(isinstance(name, str) for name in frames) or len(frames) % 2 == 0:
-        raise ItemError("bad_record", f'its "{STAGE}" has no frames: picture and answer of each pair, then the query')
+    frames = lvm_prompt_lines.frames(record)
+    truth, colours, task = (record[KEY].get(name) for name in ("truth", "palette", "task"))
     if not isinstance(task, str) or not isinstance(truth, str | None) or (task == "segment" and not _is_palette(colours)):
-        raise ItemError("bad_record", f'its "{STAGE}" is not as `visiontk lvm-prompt` writes it')
+        raise ItemError("bad_record", f'its "{KEY}" is not as `visiontk lvm-prompt` writes it')
     palette = tuple((red, green, blue) for red, green, blue in colours or ()) if task == "segment" else ()
-    kept = frames[max(0, len(frames) + 1 - reading.context + (reading.context % 2)) :]  # whole pairs, and room for the answer
-    images = [squared(_picture(name), reading.side) for name in kept]
-    answer = None if truth is None else _picture(truth)
+    kept = frames[-lvm_prompt_lines.most_of_pairs(reading.context - 1) :]  # as there must be room for the answer
+    images = [squared(picture(name), reading.side) for name in kept]
+    answer = None if truth is None else picture(truth)
     objects = None
     if answer is not None and palette:
         objects = squared_map(colour_map(np.asarray(answer), palette).astype(np.uint16), reading.side)
@@ -178,15 +174,6 @@ def _is_palette(value: Any) -> bool:
         isinstance(colour, list) and len(colour) == 3 and all(type(level) is int and 0 <= level <= 255 for level in colour)
         for colour in colours
     )
-
-
-def _picture(name: str) -> Image:
-    from visiontk.media import files, images
-
-    try:
-        return images.decode(files.read(name))
-    except ItemError as error:
-        raise ItemError(error.kind, f"{name}: {error.message}") from error
 
 
 def _open(name: str) -> io.RawIOBase:

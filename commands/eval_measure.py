@@ -11,6 +11,7 @@ from visiontk.records import Record
 
 from .eval_masks import Folders
 from .eval_pairs import Pair
+from .eval_view import six_digits
 
 if TYPE_CHECKING:
     from visiontk.metrics.protocols import Statistics, Track
@@ -114,11 +115,11 @@ def _images(tasks: list[Task], advance: Callable[[], None]) -> Iterator[Record]:
             images.add(image)
             for number, iou in image_ious(*task.pair.masks(frame)).items():
                 found.append(iou)
-                yield {"protocol": "miou", "image": image, "object": number, "IoU": _number(iou)}
+                yield {"protocol": "miou", "image": image, "object": number, "IoU": six_digits(iou)}
             advance()
     if not found:
         raise UsageError("GT has no object in any image; is it the truth?")
-    yield {"protocol": "miou", "images": len(images), "objects": len(found), "mIoU": _number(sum(found) / len(found))}
+    yield {"protocol": "miou", "images": len(images), "objects": len(found), "mIoU": six_digits(sum(found) / len(found))}
 
 
 def _figures(protocol: str, j: Statistics, f: Statistics) -> Record:
@@ -126,8 +127,4 @@ def _figures(protocol: str, j: Statistics, f: Statistics) -> Record:
     figures = {"J&F": (j.mean + f.mean) / 2}
     for name, of in (("J", j), ("F", f)):
         figures |= {name: of.mean, f"{name}_recall": of.recall, f"{name}_decay": of.decay}
-    return {name: _number(value) for name, value in figures.items() if name in COLUMNS[protocol]}
-
-
-def _number(value: float) -> float:
-    return float(f"{value:.6g}")
+    return {name: six_digits(value) for name, value in figures.items() if name in COLUMNS[protocol]}

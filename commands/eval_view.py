@@ -15,6 +15,11 @@ _WORDS = ("protocol", "video", "image")
 _COUNTS = ("object", "frames")
 
 
+def six_digits(value: float) -> float:
+    """A figure as it stands in a line."""
+    return float(f"{value:.6g}")
+
+
 def rows(columns: list[str], line: Record) -> list[list[object]]:
     """One row per line; that of the mean names no video, image or object."""
     values = line | ({"IoU": line["mIoU"]} if "mIoU" in line else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -186,7 +186,7 @@ def generate(
     rows, view = partial(generate_view.rows, key), partial(generate_view.view, key)
     form, writer = writers.choose(format, resume, generate_view.COLUMNS, rows, view, lambda: console)
     if out == "-":
-        form, writer, items = "bytes", writers.Nothing(), _one(items)
+        form, writer, items = "bytes", writers.Nothing(), running.only_one(items, "images")
     report = GenerateReport(quiet=quiet, count=lambda: total, on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
@@ -260,13 +260,3 @@ def _asked(lines: list[Order | Broken] | None, pipe: io.RawIOBase | None, init: 
     else:
         found = lines
     return (line if isinstance(line, Broken) else (line, None) for line in found)
-
-
-def _one(items: Iterable[Any]) -> Iterator[Any]:
-    """The one item that there may be. Raises UsageError for more, before any is made."""
-    found: list[Any] = []
-    for item in items:
-        found.append(item)
-        if len(found) > 1:
-            raise UsageError("-o - has room for one image, and more were asked for; name a folder with -o")
-    return iter(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,14 @@ from typer.core import TyperCommand
 from visiontk import settings, stream
 from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
-from visiontk.records import Item
 
 from . import classify_view, generate_names, lvm_inputs, lvm_making, lvm_view, options, running, writers
 from .console import say
 from .lvm_held import HeldImages
-from .lvm_inputs import Taking
 from .lvm_making import Making
 from .lvm_plan import FIELDS, Plan
 from .lvm_progress import ContinueReport
-
-_MOST_STRIPS = 12  # of which the end of a run says where they are
+from .lvm_sentences import Taking, sentences
 
 
 class Animation(StrEnum):
@@ -46,13 +42,6 @@ class ContinueCommand(TyperCommand):
         return super().parse_args(ctx, spelled)
 
 
-def complete_models() -> list[str]:
-    """For shell completion of model names."""
-    from visiontk import catalog
-
-    return [entry.name for entry in catalog.entries() if entry.task == "lvm"]
-
-
 def lvm_continue(
     inputs: options.Inputs = None,
     number: Annotated[int, typer.Option("-n", metavar="N", min=1, help="Images to make.")] = 1,
@@ -60,16 +49,7 @@ def lvm_continue(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="The images are pairs of image and answer, and a query at the end, whose answer is made.")
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Catalog name, hub id, or local folder with llama/ and vqgan/.",
-            autocompletion=complete_models,
-        ),
-    ] = None,
+    model: options.LvmModel = None,
     random_weights: Annotated[
         str | None,
         typer.Option(
@@ -181,14 +161,15 @@ def lvm_continue(
     taking = Taking(most, lvm.name, number, pairs, stride is None and frames is None, report.notice, plan.wanted, lvm.fit)
     reading = sources.Reading(every=stride, all_frames=all_frames, allow_urls=allow_urls, null=null)
     pictures = running.own_key(lvm_inputs.thinned(names, pipe, reading, stride or 1, frames), key)
-    items = plan.items(lvm_inputs.sentences(pictures, taking))
+    items = plan.items(sentences(pictures, taking))
     stats = stream.Stats()
     making = Making(lvm, plan, score, report, stats, lvm_making.rows_at_once(runtime.batch_size, lvm.runtime.device.type, candidates))
-    asked = _one(items) if out == "-" else items
-    batches = stream.run(asked, making.itself, making.predict, batch_size=making.sentences_at_once, workers=1)
+    if out == "-":
+        items = running.only_one(items, "sentences")
+    batches = stream.run(items, making.itself, making.predict, batch_size=making.sentences_at_once, workers=1)
     code = running.drive(making.finished(batches), key, making.value, writer, report, stats, resume, first=held.lines.counts.total())
     if not quiet:
-        for path in making.strips[:_MOST_STRIPS]:
+        for path in making.strips:
             say(f"a film strip is in {path}")
     return code
 
@@ -225,13 +206,3 @@ def _check(
     if pipe is None and not (stride or frames or all_frames):
         lvm_inputs.check_names(names, pairs)
     return names, pipe
-
-
-def _one(items: Iterator[Item[Any]]) -> Iterator[Item[Any]]:
-    """The one sentence that there may be. Raises UsageError for more, before anything is made."""
-    found: list[Item[Any]] = []
-    for item in items:
-        found.append(item)
-        if len(found) > 1:
-            raise UsageError("-o - has room for one image, and there are several sentences; name a folder with -o")
-    return iter(found)

@@ -16,14 +16,16 @@ FPS = 8.0  # of an animation
 
 
 class Film:
-    """Collects the pictures of one sentence."""
+    """Collects the pictures of one sentence, the first ``most`` of each candidate; None for all."""
 
-    def __init__(self, given: Sequence[Image], candidates: int, *, pairs: bool) -> None:
-        self._given, self._pairs = given, pairs
+    def __init__(self, given: Sequence[Image], candidates: int, *, pairs: bool, most: int | None) -> None:
+        self._given, self._pairs, self._most = given, pairs, most
         self._made: list[list[Image]] = [[] for _ in range(candidates)]
 
     def add(self, candidate: int, number: int, image: Image) -> None:
         """The next picture of a candidate."""
+        if self._most is not None and number >= self._most:
+            return
         assert number == len(self._made[candidate]), "frames come in their order"
         self._made[candidate].append(image)
 
@@ -45,13 +47,13 @@ class Film:
         from visiontk.media import film_strip
         from visiontk.media.video_writer import VideoWriter
 
-        pictures = [film_strip.frame(image) for image in (*self._given, *self._made[candidate])]
+        pictures = map(film_strip.frame, (*self._given, *self._made[candidate]))
         if path.suffix == ".webp":
             data = film_strip.animated_webp(pictures, FPS)
         else:
-            buffer = io.BytesIO()
-            with VideoWriter(buffer, width=pictures[0].width, height=pictures[0].height, fps=FPS) as film:
-                for picture in pictures:
+            first, buffer = next(pictures), io.BytesIO()
+            with VideoWriter(buffer, width=first.width, height=first.height, fps=FPS) as film:
+                for picture in (first, *pictures):
                     film.write(picture)
             data = buffer.getvalue()
         write(path, lambda file: file.write(data))

@@ -12,7 +12,7 @@ from typing import Any
 from visiontk import resume
 from visiontk.records import Record, decode, encode
 
-from .lvm_inputs import PROMPT
+from .lvm_prompt_lines import KEY
 
 # What an image is made from. Its file's name is not part of it.
 _MADE_FROM = ("sentence", "number", "candidate", "seed", "greedy", "temperature", "top_k", "top_p", "quantize")
@@ -78,8 +78,8 @@ def _identify(stage: str) -> Callable[[Record], bytes]:
             return resume.identity(record)
         if "error" in value:
             about: dict[str, Any] = {"asked": {key: record[key] for key in ("path", "frame", "input") if key in record}}
-            if isinstance(record.get(PROMPT), dict):
-                about["frames"] = record[PROMPT].get("frames")
+            if isinstance(record.get(KEY), dict):
+                about["frames"] = record[KEY].get("frames")
         else:
             about = {key: value[key] for key in _MADE_FROM if value.get(key) is not None}
         return hashlib.blake2b(encode(about), digest_size=16).digest()

@@ -17,15 +17,16 @@ from visiontk.stream import Outcome, Stats
 
 from . import interrupts, writers
 from .lvm_film import Film
-from .lvm_inputs import Ready
 from .lvm_plan import Named, Plan
 from .lvm_progress import ContinueReport
+from .lvm_sentences import Ready
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from visiontk.adapters.lvm import Frame, VisualSentenceModel
 
+MOST_STRIPS = 12  # of which the end of a run says where they are
 ROWS = {"cuda": 32, "mps": 8, "cpu": 16}  # sentences times candidates at once, where nobody says how many
 
 
@@ -66,7 +67,7 @@ class Making:
     Attributes:
         rows: sentences times candidates that are made at once; halved when memory runs out.
         stats: of images, where others count sentences.
-        strips: those that were written.
+        strips: the first that were written.
     """
 
     model: VisualSentenceModel
@@ -135,10 +136,13 @@ class Making:
     def _work(self, ready: Ready) -> _Work:
         import torch
 
+        from visiontk.media import film_strip
+
         named = self.plan.named.pop(ready.index)
         tokens = self.model.encode(ready.images)
         costs = torch.nanmean(self.model.score(tokens), dim=1).tolist() if self.score else None
-        film = Film(ready.images, self.plan.sampling.candidates, pairs=ready.sentence.pairs is not None)
+        most = None if named.animations else film_strip.MOST if named.strip is not None else 0
+        film = Film(ready.images, self.plan.sampling.candidates, pairs=ready.sentence.pairs is not None, most=most)
         return _Work(ready, named, film, tokens, costs and [_rounded(cost) for cost in costs], set())
 
     def _frames(self, works: Sequence[_Work]) -> Iterator[tuple[_Work, Frame, float]]:
@@ -207,7 +211,7 @@ class Making:
         """Strips and animations of what there is. Raises OutputError."""
         with interrupts.held():
             for work in works:
-                if work.named.strip is not None and work.film.write_strip(work.named.strip):
+                if work.named.strip is not None and work.film.write_strip(work.named.strip) and len(self.strips) < MOST_STRIPS:
                     self.strips.append(str(work.named.strip))
                 for candidate, path in enumerate(work.named.animations):
                     work.film.write_animation(path, candidate)

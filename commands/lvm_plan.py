@@ -16,7 +16,7 @@ from visiontk.records import Item, Record
 
 from . import generate_names
 from .lvm_held import Files, HeldImages
-from .lvm_inputs import Asked, Sentence
+from .lvm_sentences import Asked, Sentence
 
 if TYPE_CHECKING:
     from visiontk.adapters.lvm import Sampling
@@ -110,12 +110,7 @@ class Plan:
         value |= {"dropped": sentence.dropped} if sentence.dropped else {}
         value |= {"task": sentence.task} if sentence.task else {}
         value |= {"pairs": sentence.pairs} if sentence.pairs is not None else {}
-        value |= {"number": number, "candidate": candidate}
-        if self.sampling.greedy:
-            value["greedy"] = True
-        else:
-            options = {name: getattr(self.sampling, name) for name in ("temperature", "top_k", "top_p", "seed")}
-            value |= {name: option for name, option in options.items() if option is not None}
+        value |= {"number": number, "candidate": candidate, **self.sampling.told()}
         return value | ({"quantize": self.quantize} if self.quantize else {})
 
     def _image(self, index: int, sentence: Sentence, candidate: int, number: int, replace: set[Path]) -> Path:

@@ -17,8 +17,9 @@ from visiontk.records import error_value
 
 from . import classify_view, lvm_prompt_view, options, running, segment_prompts, writers
 from .console import Report, say
+from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Files, Masks, Segmented
-from .lvm_prompt_sentences import STAGE, Pictures, Sentences, read_pairs, things, with_palette
+from .lvm_prompt_sentences import Pictures, Sentences, read_pairs, things, with_palette
 
 if TYPE_CHECKING:
     from visiontk.adapters.segment import Segmenter
@@ -128,8 +129,10 @@ def lvm_prompt(
     where = _masks(task, masks, prompt, model, in_force, runtime, quiet=quiet, verbose=verbose)
 
     from visiontk import sources
-    from visiontk.media.sentence_tasks import SentenceTask
+    from visiontk.media.sentence_tasks import SentenceTask, most_things
 
+    if colours is not None and colours > most_things():
+        raise UsageError(f"--colours is {colours}, and there are {most_things()} that a model can tell apart; use so many or fewer")
     reading = sources.Reading(allow_urls=allow_urls, null=null)
     pictures = Pictures(size, where)
     items = sources.from_arguments(names, pipe, reading)
@@ -141,7 +144,7 @@ def lvm_prompt(
     frames = sentences.write_pairs(pairs)
     queries = sources.from_arguments(query, None, reading) if query else iter(last)
 
-    rows, view = partial(lvm_prompt_view.rows, STAGE), partial(lvm_prompt_view.view, STAGE)
+    rows, view = partial(lvm_prompt_view.rows, KEY), partial(lvm_prompt_view.view, KEY)
     form, writer = writers.choose(format, None, lvm_prompt_view.COLUMNS, rows, view, lambda: console)
     report = Report("sentences", quiet=quiet, on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
@@ -151,7 +154,7 @@ def lvm_prompt(
             for outcome in outcomes:
                 stats.count(outcome)
                 value = error_value(outcome.error) if outcome.error else outcome.result
-                writer.write(outcome.item.record | ({} if value is None else {STAGE: value}))
+                writer.write(outcome.item.record | ({} if value is None else {KEY: value}))
                 report.advance(outcome, stats)
     except KeyboardInterrupt:
         say(f"interrupted after {stats.items} sentences; their lines and files are whole")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visiontk import stream
-from visiontk.artefacts import Naming, write
+from visiontk.artefacts import Naming, holds, write
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item, Record
 
+from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Masks
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from visiontk.media.sentence_tasks import IndexMap, SentenceTask
 
-STAGE = "lvm_prompt"
 SUFFIX = ".png"
 LARGEST, SMALLEST = 256, 16  # sides in pixels that are chosen unasked: what the public model sees, and what edges can be found in
 
@@ -114,10 +114,8 @@ class Sentences:
             shown, answer = self.task.pair(one.picture, place, one.objects)
             assert answer is not None, "a pair has its mask"
             for kind, image in (("image", shown), ("answer", answer)):
-                planned.append((self._path(one.record, place, f"{place + 1}-{kind}"), image))
-        for path, image in planned:
-            _save(path, image)
-        return [str(path) for path, _ in planned]
+                planned.append(self._planned(one.record, place, f"{place + 1}-{kind}", image))
+        return [_save(*one) for one in planned]
 
     def of_queries(self, items: Iterable[Item[Image]], pairs: Sequence[str]) -> Iterator[stream.Outcome[Record]]:
         """One sentence for each query; one that fails leaves the others alone."""
@@ -134,14 +132,13 @@ class Sentences:
 
     def _sentence(self, item: Item[Image], place: int, pairs: Sequence[str]) -> Record:
         begun = time.perf_counter()
-        if STAGE in item.record and "error" not in item.record[STAGE]:
-            raise ItemError("bad_record", f'its line holds "{STAGE}" already; name its picture alone')
+        held = item.record.get(KEY)
+        if held is not None and not (isinstance(held, dict) and "error" in held):
+            raise ItemError("bad_record", f'its line holds "{KEY}" already; name its picture alone')
         one = self.pictures.look(item, place)
         shown, truth = self.task.pair(one.picture, place, one.objects)
-        planned = [(self._path(one.record, place, kind), image) for kind, image in (("query", shown), ("truth", truth)) if image]
-        for path, image in planned:
-            _save(path, image)
-        query, *rest = (str(path) for path, _ in planned)
+        planned = [self._planned(one.record, place, kind, image) for kind, image in (("query", shown), ("truth", truth)) if image]
+        query, *rest = [_save(*one) for one in planned]
         value: Record = {"task": self.task.name, "pairs": len(pairs) // 2, "frames": [*pairs, query]}
         value |= {"truth": rest[0]} if rest else {}
         value |= {"palette": [list(colour) for colour in self.task.palette]} if self.task.palette else {}
@@ -149,9 +146,14 @@ class Sentences:
         value |= {"seed": self.task.seed}
         return value | {"seconds": round(time.perf_counter() - begun, 6)}
 
-    def _path(self, record: Record, place: int, kind: str) -> Path:
-        path = self.naming.path(record, place, f"{self.task.name}-{kind}", SUFFIX)
-        return Path(os.path.abspath(path))  # noqa: PTH100  as it is written, and not through links
+    def _planned(self, record: Record, place: int, kind: str, image: Image) -> tuple[Path, bytes]:
+        """A picture's file and what it gets. One of an equal run is as good, so that a pipe may be run again, with --resume at its end."""
+        from visiontk.media.masks import write_png
+
+        data = io.BytesIO()
+        write_png(data, image)
+        path = self.naming.path_for(data.getvalue(), record, place, f"{self.task.name}-{kind}", SUFFIX)
+        return Path(os.path.abspath(path)), data.getvalue()  # noqa: PTH100  as it is written, and not through links
 
 
 def with_palette(task: SentenceTask, count: int, seed: int) -> SentenceTask:
@@ -161,8 +163,7 @@ def with_palette(task: SentenceTask, count: int, seed: int) -> SentenceTask:
     return replace(task, palette=palette(min(count, most_things()), seed))
 
 
-def _save(path: Path, image: Image) -> None:
-    from visiontk.media.masks import write_png
-
-    save: Callable[..., object] = partial(write_png, image=image)
-    write(path, save)
+def _save(path: Path, data: bytes) -> str:
+    if not holds(path, data):
+        write(path, lambda file: file.write(data))
+    return str(path)

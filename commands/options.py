@@ -13,7 +13,7 @@ from visiontk.runtime import Runtime
 
 def complete_models() -> list[str]:
     """For shell completion of model names."""
-    return complete_classifiers() + complete_segmenters() + complete_generators()
+    return complete_classifiers() + complete_segmenters() + complete_generators() + complete_lvms()
 
 
 def complete_classifiers() -> list[str]:
@@ -29,6 +29,11 @@ def complete_segmenters() -> list[str]:
 def complete_generators() -> list[str]:
     """Likewise."""
     return _names("generate")
+
+
+def complete_lvms() -> list[str]:
+    """Likewise."""
+    return _names("lvm")
 
 
 def _names(task: str) -> list[str]:
@@ -59,6 +64,12 @@ GenerateModel = Annotated[
         metavar="NAME",
         help="Catalog name, hub id, local folder or safetensors file.",
         autocompletion=complete_generators,
+    ),
+]
+LvmModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="Catalog name, hub id, or local folder with llama/ and vqgan/.", autocompletion=complete_lvms
     ),
 ]
 Stage = Annotated[str | None, typer.Option("--as", metavar="KEY", help="Key of the results in the record, instead of the command's name.")]

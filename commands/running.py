@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from .console import Report, say
 from .writers import Writer
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def inputs_or_pipe(inputs: list[str] | None) -> tuple[list[str], io.RawIOBase | None]:
@@ -51,6 +53,14 @@ def own_key(items: Iterable[Item[Any]], stage: str) -> Iterator[Item[Any]]:
         if item.load is not None and value is not None and not (isinstance(value, dict) and "error" in value):
             raise UsageError(f'the input lines hold "{stage}" already, and it would be lost; name this stage otherwise with --as')
         yield item
+
+
+def only_one(items: Iterable[T], noun: str) -> Iterator[T]:
+    """The one item that ``-o -`` has room for. Raises UsageError for more, before any is made."""
+    found = list(itertools.islice(items, 2))
+    if len(found) > 1:
+        raise UsageError(f"-o - has room for one image, and there are several {noun}; name a folder with -o")
+    return iter(found)
 
 
 def held_lines(file: Path | None, stage: str) -> resuming.Held:

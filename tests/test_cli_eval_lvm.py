@@ -314,6 +314,27 @@ def test_without_a_truth_there_is_perplexity_alone(evaluate: Evaluate) -> None:
     assert [line["kind"] for line in of(result)] == ["image", "answer", "image", "answer", "image"]
 
 
+def test_the_network_of_the_distance_is_loaded_when_a_picture_needs_it(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.adapters import classify
+
+    asked: list[str] = []
+    whole = classify.load
+
+    def load(name: str, *arguments: Any) -> Any:
+        asked.append(name)
+        return whole(name, *arguments)
+
+    monkeypatch.setattr(classify, "load", load)
+    save_frames("clip", 2, 0)
+    masks = save_prompt("a", "segment", 3, palette=[[0, 0, 0], [9, 9, 9]])
+    result = evaluate("clip", "-", "--features", "no/such-network", stdin=to_lines([masks]))
+    assert result.code == 0 and asked == [] and "features" not in result.records[-1]
+    photos = to_lines([save_prompt(name, "rotate", 3) for name in "bc"])
+    assert evaluate("-", "-b", "1", stdin=photos).records[-1]["features"]["model"] == "tiny-vit" and asked == ["tiny-vit"]
+    refused = evaluate("-", "--features", "no/such-network", stdin=photos)
+    assert refused.code == 4 and "no/such-network" in refused.error
+
+
 def test_of_more_pairs_than_the_context_holds_the_last_ones_count(evaluate: Evaluate) -> None:
     long = save_prompt("a", "rotate", 9)
     short = {"path": "a.png", "lvm_prompt": {**long["lvm_prompt"], "frames": long["lvm_prompt"]["frames"][4:]}}
@@ -323,7 +344,7 @@ def test_of_more_pairs_than_the_context_holds_the_last_ones_count(evaluate: Eval
 
 
 def test_batches_of_any_size_give_the_same_figures(evaluate: Evaluate) -> None:
-    records = [save_prompt(name, "rotate", count) for name, count in (("a", 3), ("b", 5), ("c", 3), ("d", 1))]
+    records = [save_prompt(name, "rotate", count) for name, count in (("a", 3), ("b", 5), ("c", 3), ("d", 3))]
     Path("lines.jsonl").write_bytes(to_lines(records))
     save_frames("clip", 3, 3)
     one, many = (evaluate("lines.jsonl", "clip", "--batch-size", size) for size in ("1", "4"))
@@ -437,7 +458,11 @@ def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
     assert result.code == 3
     errors = [line["error"]["message"] for line in result.records if "error" in line]
     assert errors[0] == "gone.png: there is no such file" and "its prompt was not made" in errors[1]
-    assert "no frames" in errors[2] and "not as `visiontk lvm-prompt` writes it" in errors[3] and "one frame of a video" in errors[4]
+    assert (
+        "2 frames, which are no pairs and a query" in errors[2]
+        and "not as `visiontk lvm-prompt` writes it" in errors[3]
+        and "one frame of a video" in errors[4]
+    )
     assert "not a JSON line" in errors[5] and errors[6] == "there is no such file" and len(errors) == 7
     totals = result.records[-1]
     assert (totals["sentences"], totals["failed"]) == (2, 7) and "7 of 9 sentences could not be measured" in result.stderr

@@ -156,7 +156,7 @@ def test_one_picture_on_the_output_and_nothing_said_with_no_metadata(generate: R
     assert Image.open("bare.png").info == {}
     np.testing.assert_array_equal(pixels("bare.png"), pixels("out.png"))
     two = generate("-", "-o", "-", stdin=b"a\nb\n")
-    assert two.code == 2 and "more were asked for" in two.error and two.stdout == b""
+    assert two.code == 2 and "there are several images" in two.error and two.stdout == b""
 
 
 def test_what_exists_is_left_alone_and_known_before_the_model_works(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,9 +310,9 @@ def test_sentences_and_pictures_in_one_pipe(go_on: Run, valid: Valid) -> None:
     [
         (5, 'its "lvm_prompt" has no list of "frames"'),
         ({"frames": ["a", 3, "b"]}, 'its "lvm_prompt" has no list of "frames"'),
-        ({"frames": ["a", "b"]}, "2 images are no pairs and a query"),
-        ({"frames": ["a"]}, "one image only"),
-        ({"error": {"kind": "missing", "message": "no such file"}}, "lvm-prompt made no sentence of it (no such file)"),
+        ({"frames": ["a", "b"]}, 'its "lvm_prompt" has 2 frames, which are no pairs and a query'),
+        ({"frames": ["a"]}, 'its "lvm_prompt" has 1 frames'),
+        ({"error": {"kind": "missing", "message": "no such file"}}, "its prompt was not made (no such file)"),
         ({"frames": ["in/0.png", "gone.png", "in/1.png"]}, "gone.png: there is no such file"),
     ],
 )
@@ -324,6 +324,30 @@ def test_a_line_that_is_no_sentence_fails_alone(go_on: Run, value: Any, complain
     broken, good = result.records
     assert complaint in broken["lvm"]["error"]["message"] and {**broken, "lvm": 0} == {**line, "lvm": 0}
     assert good["lvm"]["sentence"] == names
+
+
+def test_a_pipe_of_lvm_prompt_may_be_run_again(go_on: Run, run: Run) -> None:
+    def pipe(*arguments: str) -> Result:
+        return go_on(*arguments, stdin=run("lvm-prompt", "grayscale", *names).stdout)
+
+    names = row(3)
+    assert pipe("--resume", "lines.jsonl").code == 0
+    record = json.loads(Path("lines.jsonl").read_bytes())
+    assert record["path"] == "visiontk-out/2-answer.png" and record["lvm_prompt"]["pairs"] == 2
+    files = {path: path.read_bytes() for path in Path("visiontk-out").iterdir()}
+    assert len(files) == 6 + 2, "pairs, query and truth; answer and strip"
+    refused = pipe()
+    assert refused.code == 3 and "visiontk-out/2-answer.png exists" in refused.records[0]["lvm"]["error"]["message"]
+    assert pipe("--resume", "lines.jsonl").code == 0 and Path("lines.jsonl").read_bytes().count(b"\n") == 1
+    assert {path: path.read_bytes() for path in Path("visiontk-out").iterdir()} == files
+
+
+def test_a_query_from_a_pipe_is_continued(go_on: Run, run: Run, valid: Valid) -> None:
+    names = row(3)
+    line = run("lvm-prompt", "edges", *names[:2], "-", stdin=Path(names[2]).read_bytes())
+    assert line.records[0]["path"] == "-"
+    [record] = valid(go_on(stdin=line.stdout))
+    assert record["path"] == "visiontk-out/stdin-answer.png" and record["lvm"]["sentence"] == line.records[0]["lvm_prompt"]["frames"]
 
 
 def test_whole_sentences_are_not_thinned_and_have_one_answer(go_on: Run) -> None:
@@ -493,6 +517,25 @@ def test_a_long_strip_goes_on_below(go_on: Run) -> None:
     found = [places(sheet, pixels(f"visiontk-out/2-next-{number:03d}.png"))[0] for number in range(19)]
     assert len({y for _, y in found[:17]}) == 1 and found[17][1] == found[18][1] > found[16][1]
     assert found[17][0] < found[0][0], "from the left edge on"
+
+
+def test_a_film_keeps_no_more_pictures_than_it_shows(go_on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.media import film_strip
+
+    drawn: list[list[int]] = []
+    whole = film_strip.draw
+
+    def counted(given: Any, made: Any, **options: Any) -> Any:
+        drawn.append([len(images) for images in made])
+        return whole(given, made, **options)
+
+    monkeypatch.setattr(film_strip, "draw", counted)
+    monkeypatch.setattr(film_strip, "MOST", 2)
+    assert go_on(*row(3), "-n", "4", "-o", "a/").code == 0
+    assert go_on(*row(3), "-n", "4", "-o", "b/", "--animate").code == 0
+    assert drawn == [[2], [4]]
+    with Image.open("b/2-animation.webp") as film:
+        assert film.n_frames == 3 + 4  # type: ignore[attr-defined]
 
 
 def test_an_animation_plays_what_was_given_and_then_what_was_made(go_on: Run, valid: Valid, model: VisualSentenceModel) -> None:

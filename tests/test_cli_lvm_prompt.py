@@ -190,9 +190,21 @@ def test_a_query_whose_files_exist_fails_alone(prompt: Prompt, pictures: list[st
 
 
 def test_without_a_place_files_get_the_next_free_number(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
-    first, second = (only(valid(prompt("grayscale", *pictures[:2]))) for _ in range(2))
+    first, second = (only(valid(prompt("grayscale", *pictures[:2], "--size", size))) for size in ("60", "40"))
     assert Path(first["truth"]) == Path("visiontk-out/b-grayscale-truth.png").resolve()
     assert Path(second["truth"]) == Path("visiontk-out/b-grayscale-truth-2.png").resolve()
+
+
+@pytest.mark.parametrize("place", [[], ["-o", "out"]])
+def test_the_same_request_again_is_the_same_files(prompt: Prompt, pictures: list[str], valid: Valid, place: list[str]) -> None:
+    arguments = ["inpaint", *pictures, "--seed", "4", *place]
+    first = only(valid(prompt(*arguments)))
+    Path(first["frames"][1]).unlink()
+    times = {file: Path(file).stat().st_mtime_ns for file in [*first["frames"][::2], first["truth"]]}
+    again = only(valid(prompt(*arguments)))
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    assert {file: Path(file).stat().st_mtime_ns for file in times} == times and Path(first["frames"][1]).is_file()
+    assert len(list(Path(first["truth"]).parent.iterdir())) == 8
 
 
 def test_templates_name_the_files(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
@@ -286,6 +298,7 @@ def test_the_segmenter_is_asked_as_visiontk_segment_asks_it(
         (["segment", "a.png", "b.png", "--masks", "nowhere"], "there is no nowhere"),
         (["segment", "a.png", "b.png", "--masks", ".", "--masks", "a.png"], "name one folder, or files alone"),
         (["segment", "a.png", "b.png", "-p", "circle"], "circle"),
+        (["segment", "a.png", "b.png", "--masks", ".", "--colours", "999"], "--colours is 999, and there are"),
         (["grayscale", "a.png", "b.png", "-o", "-"], "a sentence is several files"),
         (["grayscale", "a.png", "b.png", "-o", "one.png"], "a sentence is several files"),
         (["grayscale", "a.png", "b.png", "-o", "out/{stem}.png"], "which {kind} tells apart"),
@@ -313,6 +326,16 @@ def test_a_query_that_cannot_be_read_fails_alone(prompt: Prompt, pictures: list[
     first, second = valid(result, 3)
     assert first == {"path": "gone.png", "lvm_prompt": {"error": {"kind": "missing", "message": "there is no such file"}}}
     assert second["lvm_prompt"]["pairs"] == 1 and "1 of 2 sentences failed" in result.stderr
+
+
+@pytest.mark.parametrize("value", [3, None, "x", {"task": "edges"}])
+def test_a_query_whose_line_is_a_prompt_already_fails_alone(prompt: Prompt, pictures: list[str], valid: Valid, value: Any) -> None:
+    stdin = json.dumps({"path": "c.png", "lvm_prompt": value}).encode() + b"\n"
+    result = prompt("edges", *pictures[:2], "-", stdin=stdin)
+    if value is None:
+        assert only(valid(result))["pairs"] == 2
+        return
+    assert result.code == 3 and 'holds "lvm_prompt" already' in only(result.records)["error"]["message"]
 
 
 def test_masks_that_lack_or_do_not_fit(prompt: Prompt, pictures: list[str], valid: Valid) -> None:

@@ -68,29 +68,37 @@ class Naming:
         Raises:
             ItemError: ``exists``, a file of that name is there and may not be replaced.
         """
+        return self._chosen(self._wanted(record, index, kind, suffix, values))
+
+    def path_for(self, data: bytes, record: Record, index: int, kind: str, suffix: str) -> Path:
+        """As `path`, where what it will hold is known: a file that holds just this is not in the way."""
+        return self._chosen(self._wanted(record, index, kind, suffix, {}), data)
+
+    def _wanted(self, record: Record, index: int, kind: str, suffix: str, values: dict[str, str]) -> Path:
         path = str(record.get("path", "item"))
         about = Path("stdin" if path == "-" else path)
         values |= {"stem": _short(about.stem), "name": _short(about.name), "parent": about.parent.name, "kind": kind}
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
-            wanted = Path(self.out.format(**values).removesuffix(ending) + suffix)
-        elif self.out and not is_folder(self.out):
-            wanted = Path(self.out).with_suffix(suffix)
-        elif self.pattern:
-            wanted = Path(self.out or DEFAULT_FOLDER) / (self.pattern.format(**values) + suffix)
-        else:
-            frame = f"-{record['frame']:06d}" if "frame" in record else ""
-            wanted = Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"
+            return Path(self.out.format(**values).removesuffix(ending) + suffix)
+        if self.out and not is_folder(self.out):
+            return Path(self.out).with_suffix(suffix)
+        if self.pattern:
+            return Path(self.out or DEFAULT_FOLDER) / (self.pattern.format(**values) + suffix)
+        frame = f"-{record['frame']:06d}" if "frame" in record else ""
+        return Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"
+
+    def _chosen(self, wanted: Path, data: bytes | None = None) -> Path:
         chosen = self._unused(wanted)
-        while self.aside and not self._may_write(chosen):
+        while self.aside and not self._may_write(chosen, data):
             chosen = self._unused(wanted)
-        if not self._may_write(chosen):
+        if not self._may_write(chosen, data):
             raise ItemError("exists", f"{chosen} exists; pass --overwrite, or choose another place with -o")
         return chosen
 
-    def _may_write(self, path: Path) -> bool:
-        return self.overwrite or path in self._own or not os.path.lexists(path)
+    def _may_write(self, path: Path, data: bytes | None) -> bool:
+        return self.overwrite or path in self._own or not os.path.lexists(path) or (data is not None and holds(path, data))
 
     def _unused(self, wanted: Path) -> Path:
         path = wanted
@@ -99,6 +107,14 @@ class Naming:
             path = wanted.with_stem(f"{wanted.stem}-{self._used[wanted]}")
         self._used[path] = 1
         return path
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """Whether there is a file with this in it, and nothing else."""
+    try:
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def is_folder(out: str) -> bool:

@@ -33,6 +33,13 @@ class Sampling:
     candidates: int = 1
     first_candidate: int = 0
 
+    def told(self) -> dict[str, float | int | bool]:
+        """What decides the tokens, as records say it: ``greedy``, or temperature, top_k, top_p and seed as far as they are given."""
+        if self.greedy:
+            return {"greedy": True}
+        options = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "seed")}
+        return {name: option for name, option in options.items() if option is not None}
+
     def check(self) -> None:
         """Raises UsageError for values that make no sense."""
         if not (math.isfinite(self.temperature) and self.temperature > 0):

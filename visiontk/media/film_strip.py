@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from visiontk.media.overlay import _font, _shortened
+from visiontk.media.overlay import lettering, shortened
 
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 _GIVEN, _MADE = (214, 214, 214), (240, 186, 92)
@@ -50,14 +50,14 @@ def draw(given: Sequence[Image.Image], made: Sequence[Sequence[Image.Image]], *,
     columns, rows = max(cell.column for cell in cells) + 1, max(cell.row for cell in cells) + 1
     gap = _PART if any(cell.apart for cell in cells) else 0
     sheet = Image.new("RGB", (2 * _MARGIN + columns * across + gap, round(top + rows * (down + _EDGE) - _EDGE + _MARGIN)), _PAPER)
-    pen, font, title = ImageDraw.Draw(sheet), _font(_CAPTION), _font(_HEADING, bold=True)
+    pen, font, title = ImageDraw.Draw(sheet), lettering(_CAPTION), lettering(_HEADING, bold=True)
     headed: set[bool] = set()
     for cell in cells:
         left, upper = _MARGIN + cell.column * across + _PART * cell.apart, round(top + cell.row * (down + _EDGE))
         pen.rectangle((left, upper, left + across - 1, upper + down - 1), fill=_MADE if cell.made else _GIVEN)
         sheet.paste(_resized(cell.image, width, height), (left + _EDGE, upper + _EDGE))
         middle = left + across / 2, upper + _EDGE + height + _BAND / 2
-        pen.text(middle, _shortened(cell.caption, font, width), fill=_INK, font=font, anchor="mm")
+        pen.text(middle, shortened(cell.caption, font, width), fill=_INK, font=font, anchor="mm")
         if cell.made not in headed and not (pairs and cell.made):  # over those of pairs stands the query, which was given
             headed.add(cell.made)
             pen.text((left, _MARGIN), "made" if cell.made else "given", fill=_INK, font=title, anchor="la")
@@ -70,7 +70,7 @@ def frame(image: Image.Image) -> Image.Image:
     return _resized(image, image.width * times, image.height * times)
 
 
-def animated_webp(pictures: Sequence[Image.Image], fps: float) -> bytes:
+def animated_webp(pictures: Iterable[Image.Image], fps: float) -> bytes:
     """A file that plays them without end, without loss."""
     data = io.BytesIO()
     first, *rest = pictures

@@ -104,7 +104,7 @@ def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], column
         raise ValueError("a contact sheet needs an image, and a caption for each")
     small = [image.convert("RGB").resize((width, max(1, round(image.height * width / image.width)))) for image in images]
     height = max(image.height for image in small)
-    font = _font(max(11, width // 24))
+    font = lettering(max(11, width // 24))
     band = round(font.size * 1.7)
     if columns is None:
         columns = max(1, round(math.sqrt(1.5 * len(images) * (height + band) / width)))
@@ -112,7 +112,7 @@ def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], column
     for image, caption in zip(small, captions, strict=True):
         cell = Image.new("RGB", (width, height + band), _WHITE)
         cell.paste(image, (0, height - image.height))
-        ImageDraw.Draw(cell).text((2, height + band / 2), _shortened(caption, font, width - 4), fill=_INK, font=font, anchor="lm")
+        ImageDraw.Draw(cell).text((2, height + band / 2), shortened(caption, font, width - 4), fill=_INK, font=font, anchor="lm")
         cells.append(cell)
     return grid(cells, columns, pad=max(6, width // 32))
 
@@ -200,7 +200,7 @@ def _middle(inside: Mask) -> tuple[float, float]:
 @lru_cache(maxsize=512)
 def _tag_stamp(text: str, tint: Colour, size: int) -> Image.Image:
     """A rounded tag with a number, RGBA."""
-    font = _font(size * _SMOOTH, bold=True)
+    font = lettering(size * _SMOOTH, bold=True)
     pad = 0.42 * font.size
     width = max(font.getlength(text) + 1.5 * pad, 1.35 * font.size)
     height = 1.35 * font.size
@@ -250,7 +250,7 @@ def _scaled_down(big: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=64)
-def _font(size: float, *, bold: bool = False) -> Any:
+def lettering(size: float, *, bold: bool = False) -> Any:
     """DejaVu Sans as matplotlib brings it, which has most alphabets; without it the font in Pillow, which has English only."""
     found = find_spec("matplotlib")  # not imported: that takes longer than all the drawing
     folder = Path(found.origin or "").parent if found else Path()
@@ -260,7 +260,7 @@ def _font(size: float, *, bold: bool = False) -> Any:
         return ImageFont.load_default(size)
 
 
-def _shortened(text: str, font: Any, width: float) -> str:
+def shortened(text: str, font: Any, width: float) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text

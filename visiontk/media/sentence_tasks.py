@@ -20,7 +20,6 @@ from visiontk.media.overlay import COLOURS, Colour
 IndexMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
 
-TASKS = ("grayscale", "edges", "inpaint", "rotate", "segment")
 LUMA = (0.2989, 0.587, 0.114)  # Rec. 601
 SQUARE = (0.1, 0.5)  # least and largest side of what is blacked out, as shares of the picture's
 PATCHES = 8  # along a side: 32 pixels of 256
@@ -44,7 +43,7 @@ class SentenceTask:
     """One task, as all pairs of a sentence show it.
 
     Attributes:
-        name: of `TASKS`.
+        name: ``grayscale``, ``edges``, ``inpaint``, ``rotate`` or ``segment``.
         seed: of the places in ``inpaint``.
         angle: of ``rotate``, in degrees counter-clockwise; corners that come into sight are black.
         patches: ``inpaint`` with patches of an eighth of the side instead of one square.

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from visiontk.media.overlay import _font, _shortened
+from visiontk.media.overlay import lettering, shortened
 
 Labels = tuple[str, ...]  # the lines of one label
 
@@ -55,7 +55,7 @@ def draw(blocks: Sequence[Block]) -> Image.Image:
 def _block(block: Block) -> Image.Image:
     cells = [[cell if isinstance(cell, str) else _sized(cell) for cell in row] for row in block.cells]
     sizes = [cell.size for row in cells for cell in row if not isinstance(cell, str)] or [(_SMALLEST, _SMALLEST)]
-    label, title = _font(_LABEL), _font(_TITLE, bold=True)
+    label, title = lettering(_LABEL), lettering(_TITLE, bold=True)
     widest = max(label.getlength(line) for lines in block.columns for line in lines) if any(block.columns) else 0
     cell = max(*(width for width, _ in sizes), round(min(widest, _LARGEST))), max(height for _, height in sizes)
     gutter = round(max((label.getlength(line) for lines in block.rows for line in lines), default=0))
@@ -94,7 +94,7 @@ def _cell(picture: Image.Image, pen: Any, what: Image.Image | str, box: tuple[in
     left, top, width, height = box
     if isinstance(what, str):
         pen.rectangle((left, top, left + width - 1, top + height - 1), fill=_EMPTY)
-        pen.text((left + width / 2, top + height / 2), _shortened(what, font, width - 8), fill=_PALE, font=font, anchor="mm")
+        pen.text((left + width / 2, top + height / 2), shortened(what, font, width - 8), fill=_PALE, font=font, anchor="mm")
     else:
         picture.paste(what, (left + (width - what.width) // 2, top + (height - what.height) // 2))
 
@@ -111,7 +111,7 @@ def _sized(image: Image.Image) -> Image.Image:
 
 def _lines(pen: Any, at: tuple[float, float], lines: Sequence[str], font: Any, size: int, anchor: str, width: float | None = None) -> None:
     for number, line in enumerate(lines):
-        text = line if width is None else _shortened(line, font, width)
+        text = line if width is None else shortened(line, font, width)
         pen.text((at[0], at[1] + number * size * _LEADING), text, fill=_INK, font=font, anchor=anchor)
 
 
@@ -128,4 +128,4 @@ def _wrapped(text: str, font: Any, width: float) -> list[str]:
             break
         else:
             lines.append(word)
-    return [_shortened(line, font, width) for line in lines]
+    return [shortened(line, font, width) for line in lines]

@@ -23,7 +23,7 @@ THETA = 10_000.0
 CONSTANT, LEAST = 6.0, 0.3  # size of the constant channel of an embedding, and the least of a random one
 HEARD = 0.5  # size of what heads copy, over the latents
 SHARP, BLUR = 60.0, 0.2  # logit of a head at its distance; what remains there of its random weights
-REPEAT = 0.2  # how sure the frame before is repeated, for each squared unit of latents
+REPEAT = 0.1  # how sure the frame before is repeated, for each squared unit of latents
 
 
 def distances(side: int) -> tuple[tuple[int, ...], ...]:
