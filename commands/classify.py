@@ -156,9 +156,7 @@ def classify(
     reading = sources.Reading(None if attention else classifier.min_side, every, fps, all_frames, allow_urls, null)
     items = running.own_key(held.skip(sources.from_arguments(names, pipe, reading)), key)
     rows, view = partial(classify_view.rows, key), partial(classify_view.view, key)
-    form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console)
-    if out == "-" and not resume:
-        form, writer = "bytes", writers.Nothing()
+    form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console, out)
     report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()

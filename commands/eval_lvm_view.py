@@ -68,6 +68,7 @@ def plot(lines: Sequence[Record], title: str) -> Figure:
             axis.plot([line["context"] for line in some], [line["perplexity"] for line in some], marker="o", markersize=4, label=label)
     axis.set_xlabel("Frames of context")
     axis.set_ylabel("Perplexity of a token")
+    axis.set_yscale("log")  # tasks lie orders of magnitude apart
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

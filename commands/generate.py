@@ -184,9 +184,9 @@ def generate(
 
     items = running.own_key(plan.items(_asked(lines, pipe, init)), key)
     rows, view = partial(generate_view.rows, key), partial(generate_view.view, key)
-    form, writer = writers.choose(format, resume, generate_view.COLUMNS, rows, view, lambda: console)
+    form, writer = writers.choose(format, resume, generate_view.COLUMNS, rows, view, lambda: console, out)
     if out == "-":
-        form, writer, items = "bytes", writers.Nothing(), running.only_one(items, "images")
+        items = running.only_one(items, "images")
     report = GenerateReport(quiet=quiet, count=lambda: total, on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()

@@ -150,9 +150,7 @@ def lvm_continue(
 
     plan = Plan(key, lvm.name, sampling, number, quantize, naming, suffix, strip and naming is not None, animate and f".{animate}", held)
     rows, view = partial(lvm_view.rows, key), partial(lvm_view.view, key)
-    form, writer = writers.choose(format, resume, lvm_view.COLUMNS, rows, view, lambda: console)
-    if out == "-":
-        form, writer = "bytes", writers.Nothing()
+    form, writer = writers.choose(format, resume, lvm_view.COLUMNS, rows, view, lambda: console, out)
     count = None if pipe else number * candidates
     report = ContinueReport("images", quiet=quiet, count=lambda: count, on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()

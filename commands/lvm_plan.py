@@ -129,7 +129,8 @@ class Plan:
     def _path(self, index: int, sentence: Sentence, candidate: int, number: int) -> Path:
         """The next name that an image can have, whether there is such a file or not."""
         assert self.naming is not None
-        kind = "answer" if sentence.pairs is not None and self.count == 1 else f"next-{number:03d}"
+        answer = f"{sentence.task}-answer" if sentence.task and sentence.task.isalnum() else "answer"  # a line may hold any task
+        kind = answer if sentence.pairs is not None and self.count == 1 else f"next-{number:03d}"
         kind = f"c{candidate}-{kind}" if self.sampling.candidates > 1 else kind
         fields = {"sentence": f"{index:04d}", "number": f"{number:03d}", "candidate": str(candidate), "seed": str(self.sampling.seed)}
         name = partial(self.naming.path, sentence.about, index, kind, self.suffix, **fields, model=generate_names.model_slug(self.model))

@@ -72,6 +72,8 @@ def read_pairs(items: Iterable[Item[Image]], pictures: Pictures, *, query_last: 
     if last is not None and not query_last:
         seen.append(_of_pair(last, pictures, len(seen)))
     if not seen or last is None:
+        if last is not None and last.load is not None:
+            last.load()  # one that cannot be read says so
         what = "one picture is a query without pairs" if last is not None else "there is no picture"
         raise UsageError(f"{what}; name pictures for the pairs and last the query, or queries with --query")
     return seen, [last] if query_last else []

@@ -60,10 +60,8 @@ def replay(
     naming = Naming(None if out == "-" else out, overwrite)
     suffix = None if out == "-" else generate_names.suffix(out)
     form, writer = writers.choose(
-        format, None, generate_view.REPLAY_COLUMNS, generate_view.replay_rows, generate_view.replay_view, lambda: console
+        format, None, generate_view.REPLAY_COLUMNS, generate_view.replay_rows, generate_view.replay_view, lambda: console, out
     )
-    if out == "-":
-        form, writer = "bytes", writers.Nothing()
     report = GenerateReport(quiet=quiet, count=lambda: None if pipe else len(names), on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     replayer = Replayer(model, device, dtype, asked.threads, not no_safety, report.warn)

@@ -175,9 +175,7 @@ def segment(
     reading = sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence, notice=None if quiet else say)
     items = sources.from_arguments_whole(names, pipe, reading)
     rows, view = partial(segment_view.rows, key), partial(segment_view.view, key)
-    form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console)
-    if out == "-" and not resume:
-        form, writer = "bytes", writers.Nothing()
+    form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console, out)
     count = partial(sources.count_frames, names, start, end)
     report = Report("frames", quiet=quiet, count=count, on_stdout=form == "table" and sys.stdout.isatty())
     console = report.progress.console if report.progress and form == "table" else classify_view.console()

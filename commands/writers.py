@@ -38,9 +38,15 @@ def check(requested: str | None, resume: Path | None) -> None:
 
 
 def choose(
-    requested: str | None, resume: Path | None, columns: list[str], rows: Rows, view: View, console: Callable[[], Console]
+    requested: str | None,
+    resume: Path | None,
+    columns: list[str],
+    rows: Rows,
+    view: View,
+    console: Callable[[], Console],
+    out: str | None = None,
 ) -> tuple[str, Writer]:
-    """The format in force and its writer.
+    """The format in force and its writer; ``bytes``, and none, where ``out`` is ``-`` and standard output has a picture's bytes.
 
     ``columns`` and ``rows`` say how a record becomes rows of a table of values; ``view`` how it looks on a terminal.
     """
@@ -48,6 +54,8 @@ def choose(
     check(requested, resume)
     if resume:
         return name, JsonLines(_open_for_append(resume), str(resume))
+    if out == "-":
+        return "bytes", Nothing()
     if name == "jsonl":
         return name, JsonLines(_stdout(), "the output")
     if name == "table":

@@ -333,11 +333,11 @@ def test_a_pipe_of_lvm_prompt_may_be_run_again(go_on: Run, run: Run) -> None:
     names = row(3)
     assert pipe("--resume", "lines.jsonl").code == 0
     record = json.loads(Path("lines.jsonl").read_bytes())
-    assert record["path"] == "visiontk-out/2-answer.png" and record["lvm_prompt"]["pairs"] == 2
+    assert record["path"] == "visiontk-out/2-grayscale-answer.png" and record["lvm_prompt"]["pairs"] == 2
     files = {path: path.read_bytes() for path in Path("visiontk-out").iterdir()}
     assert len(files) == 6 + 2, "pairs, query and truth; answer and strip"
     refused = pipe()
-    assert refused.code == 3 and "visiontk-out/2-answer.png exists" in refused.records[0]["lvm"]["error"]["message"]
+    assert refused.code == 3 and "visiontk-out/2-grayscale-answer.png exists" in refused.records[0]["lvm"]["error"]["message"]
     assert pipe("--resume", "lines.jsonl").code == 0 and Path("lines.jsonl").read_bytes().count(b"\n") == 1
     assert {path: path.read_bytes() for path in Path("visiontk-out").iterdir()} == files
 
@@ -347,7 +347,7 @@ def test_a_query_from_a_pipe_is_continued(go_on: Run, run: Run, valid: Valid) ->
     line = run("lvm-prompt", "edges", *names[:2], "-", stdin=Path(names[2]).read_bytes())
     assert line.records[0]["path"] == "-"
     [record] = valid(go_on(stdin=line.stdout))
-    assert record["path"] == "visiontk-out/stdin-answer.png" and record["lvm"]["sentence"] == line.records[0]["lvm_prompt"]["frames"]
+    assert record["path"] == "visiontk-out/stdin-edges-answer.png" and record["lvm"]["sentence"] == line.records[0]["lvm_prompt"]["frames"]
 
 
 def test_whole_sentences_are_not_thinned_and_have_one_answer(go_on: Run) -> None:
@@ -430,7 +430,7 @@ def test_names_by_folder_file_and_template(go_on: Run, valid: Valid) -> None:
     assert [record["path"] for record in records] == ["one/x.jpg", "one/x-2.jpg"]
     assert lvm(records, "strip", "animation") == [("one/x-strip.png", "one/x-animation.mp4")] * 2
     records = valid(go_on(stdin=prompts(row(3, "p"), row(3, "q"))))
-    assert [record["path"] for record in records] == ["visiontk-out/2-answer.png", "visiontk-out/2-answer-2.png"]
+    assert [record["path"] for record in records] == ["visiontk-out/2-edges-answer.png", "visiontk-out/2-edges-answer-2.png"]
     assert lvm(records, "strip") == [("visiontk-out/2-strip.png",), ("visiontk-out/2-strip-2.png",)]
 
 
@@ -456,6 +456,7 @@ def test_one_image_on_the_output(go_on: Run) -> None:
     names = row(3)
     result = go_on(*names, "-o", "-")
     assert result.code == 0 and not Path("visiontk-out").exists()
+    assert go_on(*names, "-o", "-", "--format", "csv").stdout == result.stdout, "no line of a table before it"
     assert go_on(*names, "-o", "x.png").code == 0
     assert pixels("x.png").tobytes() == np.asarray(Image.open(io.BytesIO(result.stdout))).tobytes()
     several = go_on("-o", "-", stdin=prompts(names, names))
