@@ -16,9 +16,13 @@ TINY_VIT_1 = --from-scratch vit_tiny_patch16_224 --arch-args patch_size=8,embed_
 	--lr 0.001 --warmup 150 --augment strong --label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 1 --half
 TINY_VIT_2 = --model ./tiny-vit-1 --same-classes --size 64 --steps 1700 -b 64 --lr 0.0007 --weight-decay 0.05 --warmup 50 --augment strong \
 	--label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 2 --half
+TINY_VIT_3 = --model ./tiny-vit-2 --same-classes --size 64 --steps 2200 -b 64 --lr 0.0006 --weight-decay 0.05 --warmup 50 --augment strong \
+	--label-smoothing 0.1 --ema 0.999 --eval-every 1100 --seed 3 --half
 TINY_SAM2_1 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 --seed 1 --half
 TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 0.0006 --warmup 30 --seed 2 --half
 TINY_DIFFUSION = --vae-steps 1500 --steps 2200 --calm-after 989 --seed 1 --half
+TINY_LVM_1 = --vqgan-steps 8000 --steps 0
+TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 800 -b 2 --half
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench retrain clean
@@ -45,18 +49,23 @@ bench: $(STAMP)  ## measure speed and memory, side by side with other tools
 	$(BIN)/python -m benchmarks.classify
 	$(BIN)/python -m benchmarks.segment
 	$(BIN)/python -m benchmarks.generate
+	$(BIN)/python -m benchmarks.lvm
 
 # What the cards of the bundled models state; each goes on where it was stopped. Then copy the model's files and the card to visiontk/weights/NAME/
 retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each on two cores
 	@echo "==> training tiny-vit"
 	mkdir -p build/retrain
 	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_1) -o tiny-vit-1
-	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_2) -o tiny-vit
+	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_2) -o tiny-vit-2
+	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_3) -o tiny-vit
 	@echo "==> training tiny-sam2"
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2
 	@echo "==> training tiny-diffusion"
 	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
+	@echo "==> training tiny-lvm"
+	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_1) -o tiny-lvm-1
+	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_2) -o tiny-lvm
 
 clean:  ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench

@@ -44,7 +44,7 @@ def lvm(
 
     First its VQGAN, which makes 64 tokens of a frame, then the LLaMA that continues sentences of 16 frames. DIR becomes a model that
     `visiontk.load("lvm", DIR)` reads, with a card of figures, film strips and plots. The same command again goes on where it was stopped,
-    to the same result. Its settings are new: no run with them has come to its end yet, so how good the result is, is not known.
+    to the same result. On two cores the VQGAN takes an hour; the LLaMA wants many hours, or a GPU.
 
     \b
     visiontk train lvm tiny -o my-lvm
