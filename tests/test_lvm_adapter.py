@@ -224,10 +224,10 @@ def test_weights_in_shards_are_read_and_a_missing_one_is_named(folder: Path, cop
         load(str(copy), CPU)
 
 
-def test_without_a_name_and_a_hub_it_says_that_none_can_be_had(hub_cache: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="lvm-7b is not cached, the model hub cannot be had, and no model for lvm comes") as caught:
-        load()
-    assert "\n" not in str(caught.value)
+def test_without_a_name_and_a_hub_the_bundled_one_runs_and_says_so(hub_cache: Path) -> None:
+    found = load(None, CPU)
+    assert found.name == "tiny-lvm" and found.warning is not None and "\n" not in found.warning
+    assert "lvm-7b" in found.warning and "is not cached and the model hub cannot be had" in found.warning
 
 
 def test_the_public_model_is_two_repositories_in_the_cache(folder: Path, hub_cache: Path) -> None:

@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 CPU = Runtime(device="cpu", dtype="fp32", threads=2)
 QUICK = Counts(each=1, changed=20, steps=10)
 FLOORS = {
-    ("text to image", "thing"): 0.08,
+    ("text to image", "thing"): 0.05,
     ("text to image", "background"): 0.97,
     ("image to image", "thing"): 0.35,
     ("image to image", "background"): 0.95,
     ("image to image", "near"): 0.85,
-    ("inpainting", "thing"): 0.05,
     ("inpainting", "kept"): 1.0,
 }
 
