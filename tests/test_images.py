@@ -271,6 +271,8 @@ def test_unknown_orientation_is_ignored(orientation: int) -> None:
         ((800, 600), None, (800, 600)),
         ((800, 600), 300, (400, 300)),
         ((800, 600), 301, (800, 600)),
+        ((800, 600), 225, (300, 225)),
+        ((800, 600), 150, (200, 150)),
         ((800, 600), 75, (100, 75)),
         ((800, 600), 10, (100, 75)),
         ((801, 603), 150, (201, 151)),
@@ -278,21 +280,51 @@ def test_unknown_orientation_is_ignored(orientation: int) -> None:
         ((800, 600), 5000, (800, 600)),
     ],
 )
-def test_draft_keeps_the_shorter_side(size: tuple[int, int], min_side: int | None, wanted: tuple[int, int]) -> None:
-    assert decode(encode(photo(*size), "JPEG"), min_side=min_side).size == wanted
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_decoded_smaller_keeps_the_shorter_side(
+    mode: str, size: tuple[int, int], min_side: int | None, wanted: tuple[int, int]
+) -> None:
+    assert decode(encode(photo(*size).convert(mode), "JPEG"), min_side=min_side).size == wanted
 
 
-def test_draft_shows_the_same_picture_turned() -> None:
+@pytest.mark.parametrize("min_side", [150, 225, 300])
+def test_jpeg_decoded_smaller_shows_the_same_picture_turned(min_side: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(photo(800, 600), "JPEG", quality=95, exif=exif)
-    small = decode(data, min_side=150)
-    assert small.size == (150, 200)
-    wanted = decode(data).resize((150, 200), Image.Resampling.BOX)
+    small = decode(data, min_side=min_side)
+    assert small.size == (min_side, min_side * 4 // 3)
+    wanted = decode(data).resize(small.size, Image.Resampling.BOX)
     assert np.abs(np.asarray(small).astype(int) - np.asarray(wanted)).max() <= 6
 
 
-def test_draft_leaves_other_formats_alone() -> None:
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("L", {}),
+        ("RGB", {"progressive": True}),
+        ("RGB", {"subsampling": "4:2:0"}),
+        ("RGB", {"keep_rgb": True}),
+        ("CMYK", {}),
+    ],
+    ids=["grey", "progressive", "4:2:0", "stored as RGB", "CMYK"],
+)
+def test_every_kind_of_jpeg_is_the_same_picture_when_decoded_smaller(mode: str, options: dict[str, Any]) -> None:
+    data = encode(photo(800, 600).convert(mode), "JPEG", quality=95, **options)
+    whole = np.asarray(decode(data).resize((300, 225), Image.Resampling.BOX)).astype(int)
+    small = np.asarray(decode(data, min_side=225).resize((300, 225), Image.Resampling.BOX)).astype(int)
+    assert np.abs(small - whole).max() <= 8
+
+
+def test_smaller_or_not_the_same_jpegs_are_good_enough() -> None:
+    """Bytes too many or too few after the pixels: Pillow says what is still a picture, not the faster decoder."""
+    data = encode(photo(800, 600), "JPEG")
+    assert decode(data + b"left over" * 100, min_side=75).size == decode(data, min_side=75).size
+    assert decode(data[:-2] + b"\xff\xff\xff\xd9", min_side=75).mode == "RGB"
+    assert kind_of(data[: len(data) // 2], min_side=75) == kind_of(data[: len(data) // 2]) == "broken"
+
+
+def test_other_formats_are_never_decoded_smaller() -> None:
     assert decode(encode(photo(800, 600), "PNG"), min_side=10).size == (800, 600)
 
 

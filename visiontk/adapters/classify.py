@@ -102,7 +102,7 @@ class Classifier:
 
     @property
     def min_side(self) -> int:
-        """JPEGs may be decoded down to this shorter side, in pixels: twice what the resize asks for, so that scores agree to about 0.02."""
+        """JPEGs may be decoded down to this shorter side, in pixels: three times what the resize asks for, so that scores agree within 0.02."""
         return min_side(self.data_config)
 
     def prepare(self, image: Image) -> Views:
@@ -261,7 +261,7 @@ def locate(model: str) -> catalog.Location:
 def min_side(data_config: dict[str, Any]) -> int:
     """How small a JPEG may be decoded for a timm data config, its shorter side in pixels; see `Classifier.min_side`."""
     side: int = max(data_config["input_size"][1:])
-    return 2 * math.ceil(side / min(1.0, float(data_config["crop_pct"])))
+    return 3 * math.ceil(side / min(1.0, float(data_config["crop_pct"])))
 
 
 def _locate_timm(model: str) -> catalog.Location:

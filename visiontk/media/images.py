@@ -27,6 +27,7 @@ from PIL import (  # the plugins are imported by name so that Image.open never s
 
 from visiontk.errors import ItemError
 from visiontk.media.colour import bit_depth, to_rgb
+from visiontk.media.jpeg import decode_smaller
 from visiontk.media.quiet import ignore_pillow_warnings, silence_pillow
 from visiontk.media.sniff import is_heic, looks_like_image
 
@@ -97,7 +98,7 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 def decode(data: bytes, *, min_side: int | None = None, frame: int = 0) -> Image.Image:
     """The picture in ``data``, the bytes of a file, as a PIL image of mode RGB (uint8, 0..255), upright, over white.
 
-    ``min_side`` lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, several times faster, as long as its shorter side keeps at least
+    ``min_side`` lets a JPEG be decoded at 1/8 to 4/8 of its size, several times faster, as long as its shorter side keeps at least
     ``min_side`` pixels; other formats come whole. ``frame`` picks a frame of an animation or a page of a TIFF, from 0.
 
     Raises ``ItemError``: ``not_an_image``, ``broken`` (empty, cut off or damaged), ``too_large`` (over ``MAX_PIXELS``, or more than memory
@@ -245,11 +246,12 @@ def _seek(image: Image.Image, frame: int) -> None:
 def _finish(image: Image.Image, data: bytes, min_side: int | None) -> Image.Image:
     """The current frame of an opened image as upright RGB."""
     _check_size(image)  # again, because the pages of a TIFF differ in size
+    rgb = None
     if min_side is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
         # Before the orientation, which is harmless: the shorter side is the same after a quarter turn.
-        image.draft(None, (max(1, min_side), max(1, min_side)))
-    image.load()
-    rgb = to_rgb(image, depth=bit_depth(image, data))
+        rgb = decode_smaller(data, image, max(1, min_side))
+    if rgb is None:
+        rgb = to_rgb(image, depth=bit_depth(image, data))
     method = _TRANSPOSES.get(_orientation(image))
     return rgb if method is None else rgb.transpose(method)
 

@@ -74,7 +74,8 @@ class Files:
         examples = self.examples.train if split == "train" else self.examples.val
         if augment == "none":
             return FilePictures(examples, eval_transform(config), min_side(config))
-        return FilePictures(examples, train_transform(config, augment), 2 * min_side(config), seed)
+        # A random crop is enlarged to the whole's size, so it needs more pixels to start from.
+        return FilePictures(examples, train_transform(config, augment), 3 * min_side(config) // 2, seed)
 
 
 class FilePictures:
