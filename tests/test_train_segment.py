@@ -174,6 +174,16 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path
     assert [line["step"] for line in lines[0]] == [1, 2, 3, 4]
 
 
+def test_a_checkpoint_of_another_make_is_refused_in_one_line(config: Path, tmp_path: Path) -> None:
+    trained(config, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    del state["trained"]["network"]["1.head.0.weight"]
+    torch.save(state, last)
+    with pytest.raises(UsageError, match=r"last\.pt does not fit this version of visiontk; remove it"):
+        trained(config, tmp_path / "run")
+
+
 def test_training_goes_on_from_a_models_own_weights(tiny_sam2: Path) -> None:
     from safetensors.torch import load_file
 

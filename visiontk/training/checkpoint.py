@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,15 @@ def read(path: Path) -> dict[str, Any] | None:
     except Exception as error:  # a broken file can raise anything
         raise UsageError(f"{path} cannot be read ({first_line(error)}); remove it, and the run starts anew") from error
     return state
+
+
+@contextmanager
+def taking_back(path: Path) -> Iterator[None]:
+    """Where a checkpoint meets what it is taken back into. Raises UsageError where the two do not fit, as between versions of visiontk."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{path} does not fit this version of visiontk; remove it, and the run starts anew") from error
 
 
 def _difference(held: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -226,16 +226,17 @@ class Loop:
     def _restore(self) -> None:
         state = checkpoint.read(self.folder.last)
         if state is not None:
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.window.copy_(state["window"])
-            self.step, self.seconds, self.best_step = state["step"], state["seconds"], state["best_step"]
-            self.best = (float(state["best"][0]), float(state["best"][1]))
-            self._offset, self._owed, self.unreadable = state["metrics"], state["owed"], set(state["unreadable"])
-            if self.ema is not None:
-                self.ema.module.load_state_dict(state["ema"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
+            with checkpoint.taking_back(self.folder.last):
+                self.network.load_state_dict(state["network"])
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.window.copy_(state["window"])
+                self.step, self.seconds, self.best_step = state["step"], state["seconds"], state["best_step"]
+                self.best = (float(state["best"][0]), float(state["best"][1]))
+                self._offset, self._owed, self.unreadable = state["metrics"], state["owed"], set(state["unreadable"])
+                if self.ema is not None:
+                    self.ema.module.load_state_dict(state["ema"])
+                if self.accelerator.scaler is not None:
+                    self.accelerator.scaler.load_state_dict(state["scaler"])
         self._speed = time.perf_counter(), self.step
         if self.accelerator.is_main_process:
             self.folder.rewind(self._offset)

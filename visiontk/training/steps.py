@@ -129,7 +129,8 @@ class Run:
     def _restore(self) -> None:
         state = checkpoint.read(self.folder.last)
         if state is not None:
-            self.trained.restore(state["trained"])
-            self.step, self.seconds, self._offset = state["step"], state["seconds"], state["metrics"]
-            self._window, self._counted = state["window"], state["counted"]
+            with checkpoint.taking_back(self.folder.last):
+                self.trained.restore(state["trained"])
+                self.step, self.seconds, self._offset = state["step"], state["seconds"], state["metrics"]
+                self._window, self._counted = state["window"], state["counted"]
         self.folder.rewind(self._offset)
