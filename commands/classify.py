@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,7 +20,7 @@ from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
 from . import classify_view, options, running, writers
-from .console import Report, say
+from .console import Report, introduce
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -131,10 +130,11 @@ def classify(
     wanted = _Wanted(top_k, threshold, logits, embed, attention)
     _check_options(wanted, every, fps, tta, out, resume)
     writers.check(format, resume)
+    _check_room(wanted, out, writers.form(format, resume))
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, compile, batch_size, seed, threads)
     names, pipe = running.inputs_or_pipe(inputs)
-    key = stage or "classify"
+    key = running.stage_key(stage, "classify")
     held = running.held_lines(resume, key)
     naming = Naming(out, overwrite)
     if held.counts:
@@ -145,11 +145,7 @@ def classify(
     running.same_model(held, classifier.name, classifier.revision, resume)
     if attention:
         classifier.check_attention(rollout=attention is Attention.rollout)
-    if classifier.warning and not quiet:
-        say(classifier.warning, "warning")
-    if verbose:
-        started = classifier.runtime
-        say(f"{classifier.name} {classifier.revision} on {started.device}, {started.dtype_name}, batches of {classifier.batch_size}")
+    introduce(classifier, f", batches of {classifier.batch_size}", quiet=quiet, verbose=verbose)
 
     from visiontk import sources
 
@@ -175,9 +171,19 @@ def classify(
         return running.drive(outcomes, key, value, writer, report, stats, resume, first=held.counts.total())
 
 
+def _check_room(wanted: _Wanted, out: str | None, form: str) -> None:
+    """Raise UsageError for results that only a JSON line has room for."""
+    name = "--logits" if wanted.logits else "--embed" if wanted.embed and out is None else None
+    if name and form != "jsonl":
+        way = "pass --format jsonl" if wanted.logits else "pass --format jsonl, or name a file with -o"
+        raise UsageError(f"{name} gives more numbers than --format {form} has room for; {way}")
+
+
 def _check_options(wanted: _Wanted, every: int | None, fps: float | None, tta: Tta | None, out: str | None, resume: Path | None) -> None:
     if every and fps:
         raise UsageError("--every and --fps both choose frames; give one of them")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UsageError(f"--fps {fps:g} is no number of frames a second; give one above 0, such as 2")
     if wanted.attention and tta:
         raise UsageError("--attention explains one view and --tta averages several; give one of them")
     if wanted.attention and wanted.embed and out:
@@ -246,9 +252,7 @@ def _write_attention(kind: Attention, naming: Naming, answer: _Answer, record: R
     if naming.out == "-":
         if index:
             raise UsageError("-o - has room for one picture, and there are more inputs; name a folder with -o")
-        data = io.BytesIO()
-        picture.save(data, format="PNG")
-        writers.write_bytes(data.getvalue())
+        writers.write_picture(picture)
         return {"kind": kind.value, "picture": "-", "array": "-"}
     picture_path = naming.path(record, index, name, ".png")
     array_path = naming.path(record, index, name, ".npy")

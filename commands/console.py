@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from visiontk.runtime import Started
     from visiontk.stream import Outcome, Stats
 
 NAME = "visiontk"
@@ -30,6 +31,27 @@ def say(message: str, kind: str | None = None) -> None:
 def warner(*, quiet: bool) -> Callable[[str], None]:
     """What is told warnings: stderr, or with ``--quiet`` nobody."""
     return (lambda message: None) if quiet else (lambda message: say(message, "warning"))
+
+
+class Loaded(Protocol):
+    """What every loaded model says of itself."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def warning(self) -> str | None: ...
+    @property
+    def runtime(self) -> Started: ...
+
+
+def introduce(model: Loaded, more: str = "", *, quiet: bool, verbose: bool) -> None:
+    """The model's warning, and with ``--verbose`` which it is and where it runs, and ``more``."""
+    if model.warning:
+        warner(quiet=quiet)(model.warning)
+    if verbose:
+        say(f"{model.name} {model.revision} on {model.runtime.device}, {model.runtime.dtype_name}{more}")
 
 
 def printable(text: str) -> str:

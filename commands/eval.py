@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import classify_view, eval_view, options, writers
+from . import eval_lines, eval_view, options, writers
 from .console import Report, say, warner
 from .eval_generate import generate
 from .eval_lvm import lvm
@@ -100,22 +100,16 @@ def segment(
     chosen = (protocol or _default(truth)).value
     tasks = eval_measure.plan(chosen, eval_pairs.pair(truth, eval_sources.read_predicted(pred, stage), warn))
     columns = eval_measure.COLUMNS[chosen]
-    rows, view = partial(eval_view.rows, columns), partial(eval_view.view, columns)
-    form, writer = writers.choose(format, None, columns, rows, view, classify_view.console)
+    lines = eval_lines.Lines(format, columns, eval_view.rows, partial(eval_view.view, columns))
     report = Report("frames", quiet=quiet, count=lambda: sum(len(task.frames) for task in tasks))
-    lines = eval_measure.results(chosen, tasks, partial(_advance, report), warn)
     try:
         with report:
-            if form == "table":
-                lines = iter([{"lines": list(lines)}])
-            else:
-                for line in lines:
-                    writer.write(line)
+            for line in eval_measure.results(chosen, tasks, partial(_advance, report), warn):
+                lines.write(line)
     except KeyboardInterrupt:
         say("interrupted before all objects were measured; their mean is missing")
         raise
-    for line in lines:  # the table, once the bar is gone
-        writer.write(line)
+    lines.end()
     return 0
 
 

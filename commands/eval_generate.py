@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from visiontk import settings, stream
 from visiontk.errors import UsageError
-from visiontk.records import Record, error_value
+from visiontk.records import Record
 
-from . import classify_view, eval_generate_images, eval_generate_reference, eval_generate_view, options, running, writers
-from .console import Report, say, warner
+from . import eval_generate_images, eval_generate_reference, eval_generate_view, eval_lines, options, running, writers
+from .console import Report, introduce, say, warner
 
 if TYPE_CHECKING:
     from visiontk.runtime import Runtime
 
-    from .eval_generate_measure import Models, Rows, Tally
+    from .eval_generate_measure import Models, Rows, Seen, Tally
     from .eval_generate_reference import Wanted
 
 CLASSIFIER = "tiny-vit"
@@ -58,9 +58,7 @@ def generate(
     stage: Annotated[str, typer.Option("--as", metavar="KEY", help="Key of prompt and seed in the lines.")] = "generate",
     format: options.Format = None,
     device: options.Device = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="fp32 gives the same figures on every machine, nearly.")
-    ] = "fp32",
+    dtype: options.Fp32Dtype = "fp32",
     batch_size: options.BatchSize = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
@@ -108,12 +106,9 @@ def generate(
     from . import eval_generate_measure
 
     warn = warner(quiet=quiet)
-    models = _load(classifier, features, runtime, warn, verbose=verbose)
+    models = _load(classifier, features, runtime, quiet=quiet, verbose=verbose)
     columns = (eval_generate_view.EACH if each else []) + eval_generate_view.COLUMNS
-    rows = partial(eval_generate_view.rows, columns)
-    form, writer = writers.choose(format, None, columns, rows, eval_generate_view.view, classify_view.console)
-    kept: list[Record] = []  # for the table, which is printed once the bar is gone
-    write = kept.append if form == "table" else writer.write
+    lines = eval_lines.Lines(format, columns, eval_generate_view.rows, eval_generate_view.view)
     tally, stats = eval_generate_measure.Tally(models.classifier.labels), stream.Stats()
     wanted = _wanted() if reference == eval_generate_reference.WORLD else None
     report = Report("images", quiet=quiet, count=partial(eval_generate_images.count, names))
@@ -121,9 +116,9 @@ def generate(
         with report:
             items = eval_generate_images.read(names, pipe, stage)
             outcomes = eval_generate_measure.look(models, items, runtime.decode_workers(), stats)
-            for line in _lines(outcomes, tally, wanted, report, stats):
+            for line in eval_lines.of_items(outcomes, ("path", "frame"), partial(_add, tally, wanted), report, stats):
                 if each:
-                    write(line)
+                    lines.write(line)
             totals = _totals(models, tally, stats, warn)
             if reference:
                 totals |= _distances(models, tally.rows, reference, wanted, runtime, report, warn)
@@ -131,13 +126,12 @@ def generate(
         say("interrupted before all images were measured; the totals are missing")
         raise
     for line in [*tally.classes(), totals]:
-        write(line)
-    if form == "table":
-        writer.write({"lines": kept})
+        lines.write(line)
+    lines.end()
     return 3 if stats.failed else 0
 
 
-def _load(classifier: str, features: str | None, runtime: Runtime, warn: Warn, *, verbose: bool) -> Models:
+def _load(classifier: str, features: str | None, runtime: Runtime, *, quiet: bool, verbose: bool) -> Models:
     from visiontk.adapters.classify import load
 
     from .eval_generate_measure import Models
@@ -145,10 +139,7 @@ def _load(classifier: str, features: str | None, runtime: Runtime, warn: Warn, *
     first = load(classifier, runtime)
     models = Models(first, first if features in (None, classifier) else load(features, runtime))
     for model in [models.classifier] if models.are_one else [models.classifier, models.features]:
-        if model.warning:
-            warn(model.warning)
-        if verbose:
-            say(f"{model.name} {model.revision} on {model.runtime.device}, {model.runtime.dtype_name}")
+        introduce(model, quiet=quiet, verbose=verbose)
     return models
 
 
@@ -159,20 +150,11 @@ def _wanted() -> Wanted:
     return eval_generate_reference.Wanted(Names(world.names()))
 
 
-def _lines(
-    outcomes: Iterator[stream.Outcome[Any]], tally: Tally, wanted: Wanted | None, report: Report, stats: stream.Stats
-) -> Iterator[Record]:
-    """The line of each picture; what failed is named on stderr as well."""
-    with closing(outcomes):  # type: ignore[type-var]
-        for outcome in outcomes:
-            about = {name: outcome.item.record[name] for name in ("path", "frame") if name in outcome.item.record}
-            if outcome.error is not None:
-                yield about | error_value(outcome.error)
-            elif outcome.result is not None:
-                if wanted:
-                    wanted.add(outcome.result.prompt, outcome.result.size)
-                yield about | tally.add(outcome.result)
-            report.advance(outcome, stats)
+def _add(tally: Tally, wanted: Wanted | None, seen: Seen) -> Record:
+    """The figures of one picture."""
+    if wanted:
+        wanted.add(seen.prompt, seen.size)
+    return tally.add(seen)
 
 
 def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Warn) -> Record:

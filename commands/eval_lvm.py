@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +11,10 @@ import typer
 from visiontk import settings, stream
 from visiontk.artefacts import write
 from visiontk.errors import UsageError
-from visiontk.records import Record, error_value
+from visiontk.records import Record
 
-from . import classify_view, eval_lvm_sentences, eval_lvm_view, options, running, writers
-from .console import Report, say, warner
+from . import eval_lines, eval_lvm_sentences, eval_lvm_view, options, running, writers
+from .console import Report, introduce, say, warner
 
 if TYPE_CHECKING:
     from visiontk.adapters.lvm import Sampling
@@ -61,9 +59,7 @@ def lvm(
     format: options.Format = None,
     overwrite: options.Overwrite = False,
     device: options.Device = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="fp32 gives the same figures on every machine, nearly.")
-    ] = "fp32",
+    dtype: options.Fp32Dtype = "fp32",
     batch_size: options.BatchSize = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
@@ -109,12 +105,9 @@ def lvm(
     from . import eval_lvm_measure, eval_lvm_tally
 
     warn = warner(quiet=quiet)
-    models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, warn, verbose=verbose)
+    models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, quiet=quiet, verbose=verbose)
     columns = (eval_lvm_view.EACH if each else []) + eval_lvm_view.COLUMNS
-    rows = partial(eval_lvm_view.rows, columns)
-    form, writer = writers.choose(format, None, columns, rows, eval_lvm_view.view, classify_view.console)
-    kept: list[Record] = []  # for the table, which is printed once the bar is gone
-    put = kept.append if form == "table" else writer.write
+    lines = eval_lines.Lines(format, columns, eval_lvm_view.rows, eval_lvm_view.view)
     reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride)
     tally, stats = eval_lvm_tally.Tally(), stream.Stats()
     report = Report("sentences", quiet=quiet)
@@ -122,18 +115,17 @@ def lvm(
         with report:
             items = eval_lvm_sentences.read(names, pipe, reading)
             outcomes = eval_lvm_measure.measure(models, items, runtime.decode_workers(), stats)
-            for line in _lines(outcomes, tally, report, stats):
+            for line in eval_lines.of_items(outcomes, ("path", "frame", "input"), tally.add, report, stats):
                 if each:
-                    put(line)
+                    lines.write(line)
     except KeyboardInterrupt:
         say("interrupted before all sentences were measured; the figures are missing")
         raise
     totals = _totals(models, tally, stats, warn)
     contexts = list(tally.contexts())
     for line in [*contexts, *tally.answers(models.features.name if models.features else None), totals]:
-        put(line)
-    if form == "table":
-        writer.write({"lines": kept})
+        lines.write(line)
+    lines.end()
     if plot:
         figure = eval_lvm_view.plot(contexts, f"Perplexity by context, {models.lvm.name}")
         write(plot, lambda file: figure.savefig(file, format="png"))
@@ -159,31 +151,16 @@ def _sampling(temperature: float | None, top_k: int | None, top_p: float | None,
     return sampling
 
 
-def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime, warn: Callable[[str], None], *, verbose: bool) -> Models:
+def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime, *, quiet: bool, verbose: bool) -> Models:
     from visiontk.adapters import classify, lvm
 
     from .eval_lvm_measure import Models
 
     def told(found: Any) -> Any:
-        if found.warning:
-            warn(found.warning)
-        if verbose:
-            say(f"{found.name} {found.revision} on {found.runtime.device}, {found.runtime.dtype_name}")
+        introduce(found, quiet=quiet, verbose=verbose)
         return found
 
     return Models(told(lvm.load(model, runtime)), sampling, lambda: told(classify.load(features, runtime)))
-
-
-def _lines(outcomes: Iterator[stream.Outcome[Any]], tally: Tally, report: Report, stats: stream.Stats) -> Iterator[Record]:
-    """The line of each sentence; what failed is named on stderr as well."""
-    with closing(outcomes):  # type: ignore[type-var]
-        for outcome in outcomes:
-            about = {name: outcome.item.record[name] for name in ("path", "frame", "input") if name in outcome.item.record}
-            if outcome.error is not None:
-                yield about | error_value(outcome.error)
-            elif outcome.result is not None:
-                yield about | tally.add(outcome.result)
-            report.advance(outcome, stats)
 
 
 def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[str], None]) -> Record:

@@ -17,7 +17,7 @@ from visiontk.errors import UsageError
 from visiontk.orders import Defaults, Order
 
 from . import classify_view, generate_inputs, generate_names, generate_plan, generate_record, generate_view, options, running, writers
-from .console import say
+from .console import introduce, say
 from .generate_held import HeldPictures
 from .generate_inputs import Broken
 from .generate_making import Making
@@ -156,7 +156,7 @@ def generate(
     total = None if lines is None or init == "-" else sum(1 if isinstance(line, Broken) else orders.count(line, defaults) for line in lines)
     if out == "-" and (total or 1) > 1:
         raise UsageError(f"-o - has room for one image, and {total} were asked for; name a folder with -o")
-    key = stage or "generate"
+    key = running.stage_key(stage, "generate")
     held = HeldPictures(resume, key)
 
     from visiontk.adapters.generate import Lora, load
@@ -168,11 +168,8 @@ def generate(
         name, runtime, loras=loras, quantize=quantize, offload=offload and offload.value, task=task, safety=not no_safety, variant=variant
     )
     running.same_model(held.lines, generator.name, generator.revision, resume)
-    if generator.warning and not quiet:
-        say(generator.warning, "warning")
+    introduce(generator, f", batches of {generator.batch_size}", quiet=quiet, verbose=verbose)
     if verbose:
-        started = generator.runtime
-        say(f"{generator.name} {generator.revision} on {started.device}, {started.dtype_name}, batches of {generator.batch_size}")
         say(f"it can do {', '.join(sorted(generator.tasks))}; schedulers: {', '.join(generator.schedulers)}")
 
     setup = generate_record.setup(generator, quantize, offload and offload.value)

@@ -23,15 +23,9 @@ class HeldPictures:
 
     def __init__(self, file: Path | None, stage: str) -> None:
         self._identify: Callable[[Record], bytes] = generate_record.identify(stage)
-        self.lines = resume.read_held(file, stage, self._identify) if file else resume.Held(identify=self._identify)
         self._paths: dict[bytes, deque[str]] = defaultdict(deque)
         self._stage = stage
-        if self.lines.counts and file:
-            with file.open("rb") as lines:
-                for line in lines:
-                    record = decode(line)
-                    if "path" in record and "error" not in record.get(stage, {"error": {}}):
-                        self._paths[self._identify(record)].append(record["path"])
+        self.lines = resume.read_held(file, stage, self._identify, self._note) if file else resume.Held(identify=self._identify)
         self.files = {Path(path) for paths in self._paths.values() for path in paths}
 
     def __bool__(self) -> bool:
@@ -58,3 +52,7 @@ class HeldPictures:
         except ItemError:
             return False
         return self._identify({self._stage: value}) == self._identify(record)
+
+    def _note(self, key: bytes, record: Record) -> None:
+        if "path" in record and "error" not in record.get(self._stage, {"error": {}}):
+            self._paths[key].append(record["path"])

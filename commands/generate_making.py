@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -118,8 +117,7 @@ class Making:
         if planned.path is None:
             writers.write_bytes(data)
             return value
-        if planned.path.exists() and not planned.replace:
-            raise ItemError("exists", f"{planned.path} exists since this run began; choose another place with -o")
+        writers.check_free(planned.path, replace=planned.replace)
         with interrupts.held():
             write(planned.path, lambda file: file.write(data))
             self._own[planned.index] = planned.path
@@ -129,9 +127,7 @@ class Making:
 def _write_preview(planned: Planned, step: int, picture: Any) -> str:
     assert planned.path is not None
     path = generate_names.preview(planned.path, step)
-    data = io.BytesIO()
-    picture.save(data, format="PNG")
-    write(path, lambda file: file.write(data.getvalue()))
+    write(path, lambda file: picture.save(file, format="PNG"))
     return str(path)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from visiontk import orders, resume
-from visiontk.records import Record, encode
+from visiontk.records import Record
 
 if TYPE_CHECKING:
     from visiontk.adapters.generate import Generator
@@ -106,6 +105,6 @@ def identify(stage: str) -> Callable[[Record], bytes]:
         else:
             about = {key: value[key] for key in _MADE_FROM if value.get(key) is not None}
             about |= {key: value[key].get("sha256") for key in ("init", "mask") if isinstance(value.get(key), dict)}
-        return hashlib.blake2b(encode(about), digest_size=16).digest()
+        return resume.fingerprint(about)
 
     return of

@@ -17,7 +17,7 @@ from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
 
 from . import classify_view, generate_names, lvm_inputs, lvm_making, lvm_view, options, running, writers
-from .console import say
+from .console import introduce, say
 from .lvm_held import HeldImages
 from .lvm_making import Making
 from .lvm_plan import FIELDS, Plan
@@ -130,7 +130,7 @@ def lvm_continue(
     runtime = options.runtime(in_force, device, dtype, compile, batch_size, seed, threads)
     suffix = generate_names.suffix(out) or generate_names.DEFAULT_SUFFIX
     naming = None if out == "-" else Naming(out, overwrite, fields=FIELDS)
-    key = stage or "lvm"
+    key = running.stage_key(stage, "lvm")
     held = HeldImages(resume, key)
 
     from visiontk.adapters.lvm import Sampling, load
@@ -140,11 +140,8 @@ def lvm_continue(
     name = model if random_weights is not None else in_force.get("model.lvm", model).value
     lvm = load(name, runtime, quantize=quantize, random_weights=random_weights)
     running.same_model(held.lines, lvm.name, lvm.revision, resume)
-    if lvm.warning and not quiet:
-        say(lvm.warning, "warning")
-    if verbose:
-        shown = f"{lvm.name} {lvm.revision} on {lvm.runtime.device}, {lvm.runtime.dtype_name}"
-        say(f"{shown}: images of {lvm.image_size} pixels in {lvm.frame_tokens} tokens, {lvm.context_frames} of them at once")
+    more = f": images of {lvm.image_size} pixels in {lvm.frame_tokens} tokens, {lvm.context_frames} of them at once"
+    introduce(lvm, more, quiet=quiet, verbose=verbose)
 
     from visiontk import sources
 

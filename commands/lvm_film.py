@@ -35,9 +35,8 @@ class Film:
             return False
         from visiontk.media import film_strip
 
-        data = io.BytesIO()
-        film_strip.draw(self._given, self._made, pairs=self._pairs).save(data, format="PNG")
-        write(path, lambda file: file.write(data.getvalue()))
+        strip = film_strip.draw(self._given, self._made, pairs=self._pairs)
+        write(path, lambda file: strip.save(file, format="PNG"))
         return True
 
     def write_animation(self, path: Path, candidate: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from visiontk import resume
-from visiontk.records import Record, decode, encode
+from visiontk.records import Record
 
 from .lvm_prompt_lines import KEY
 
@@ -37,14 +36,10 @@ class HeldImages:
 
     def __init__(self, file: Path | None, stage: str) -> None:
         identify = _identify(stage)
-        self.lines = resume.read_held(file, stage, identify) if file else resume.Held(identify=identify)
         self._stage = stage
         self._files: dict[bytes, deque[Files]] = defaultdict(deque)
         self.taken: set[Path] = set()
-        if self.lines.counts and file:
-            with file.open("rb") as lines:
-                for line in lines:
-                    self._note(decode(line))
+        self.lines = resume.read_held(file, stage, identify, self._note) if file else resume.Held(identify=identify)
 
     def __bool__(self) -> bool:
         return bool(self.lines.counts)
@@ -59,13 +54,13 @@ class HeldImages:
         files = self._files.get(self.lines.identify(record))
         return files.popleft() if files and self.lines.take(record) else None
 
-    def _note(self, record: Record) -> None:
+    def _note(self, key: bytes, record: Record) -> None:
         value = record.get(self._stage)
         if not isinstance(value, dict) or "error" in value or "path" not in record:
             return
         strip, animation = (Path(value[key]) if isinstance(value.get(key), str) else None for key in ("strip", "animation"))
         files = Files(Path(record["path"]), strip, animation)
-        self._files[self.lines.identify(record)].append(files)
+        self._files[key].append(files)
         self.taken |= {path for path in (files.image, strip, animation) if path is not None}
 
 
@@ -82,6 +77,6 @@ def _identify(stage: str) -> Callable[[Record], bytes]:
                 about["frames"] = record[KEY].get("frames")
         else:
             about = {key: value[key] for key in _MADE_FROM if value.get(key) is not None}
-        return hashlib.blake2b(encode(about), digest_size=16).digest()
+        return resume.fingerprint(about)
 
     return of

@@ -187,8 +187,9 @@ class Making:
             writers.write_bytes(data)
             return Outcome(_about(ready, "-"), self._value(work, frame, seconds), seconds=seconds)
         path = work.named.images[frame.candidate, frame.number]
-        if path.exists() and not (plan.naming.overwrite or path in work.named.replace):
-            error = ItemError("exists", f"{path} exists since this run began; choose another place with -o")
+        try:
+            writers.check_free(path, replace=plan.naming.overwrite or path in work.named.replace)
+        except ItemError as error:
             return Outcome(Item(ready.line, lambda: None), error=error)
         with interrupts.held():
             write(path, lambda file: file.write(data))

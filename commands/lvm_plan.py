@@ -133,14 +133,10 @@ class Plan:
         kind = answer if sentence.pairs is not None and self.count == 1 else f"next-{number:03d}"
         kind = f"c{candidate}-{kind}" if self.sampling.candidates > 1 else kind
         fields = {"sentence": f"{index:04d}", "number": f"{number:03d}", "candidate": str(candidate), "seed": str(self.sampling.seed)}
-        name = partial(self.naming.path, sentence.about, index, kind, self.suffix, **fields, model=generate_names.model_slug(self.model))
-        allowed, self.naming.overwrite = self.naming.overwrite, True
-        try:
+        name = partial(self.naming.name, sentence.about, index, kind, self.suffix, **fields, model=generate_names.model_slug(self.model))
+        path = name()
+        while path in self.held.taken:
             path = name()
-            while path in self.held.taken:
-                path = name()
-        finally:
-            self.naming.overwrite = allowed
         return path
 
     def _lacks_films(self, held: Iterable[Files]) -> bool:

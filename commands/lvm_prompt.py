@@ -16,7 +16,7 @@ from visiontk.errors import UsageError
 from visiontk.records import error_value
 
 from . import classify_view, lvm_prompt_view, options, running, segment_prompts, writers
-from .console import Report, say
+from .console import Report, introduce, say
 from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Files, Masks, Segmented
 from .lvm_prompt_sentences import Pictures, Sentences, read_pairs, things, with_palette
@@ -204,10 +204,7 @@ def _masks(
         from visiontk.adapters.segment import load
 
         found = load(in_force.get("model.segment", model).value, runtime)
-        if found.warning and not quiet:
-            say(found.warning, "warning")
-        if verbose:
-            say(f"{found.name} {found.revision} on {found.runtime.device}, {found.runtime.dtype_name}")
+        introduce(found, quiet=quiet, verbose=verbose)
         return found
 
     return Segmented(segment_prompts.read(prompt or [], None, segment_prompts.Span()), load)

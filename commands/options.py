@@ -86,6 +86,9 @@ AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch http and ht
 Null = Annotated[bool, typer.Option("-0", "--null", help="Names in the pipe end with NUL, as from find -print0.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="auto: bf16 where it is fast, else fp32.")]
+Fp32Dtype = Annotated[
+    str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="fp32 gives the same figures on every machine, nearly.")
+]
 Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile the model: slow start, faster batches.")]
 BatchSize = Annotated[str | None, typer.Option("--batch-size", "-b", metavar="auto|N", help="Items per pass; halved when memory runs out.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of every random choice.")]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from visiontk import resume as resuming
 from visiontk.errors import ItemError, UsageError
-from visiontk.records import Item, Record, error_value
+from visiontk.records import Item, Record, error_value, schema
 from visiontk.stream import Outcome, Stats
 
 from .console import Report, say
@@ -40,6 +40,19 @@ def inputs_or_pipe(inputs: list[str] | None) -> tuple[list[str], io.RawIOBase | 
         raise UsageError("there is no input; name images, folders or videos, or send paths through a pipe")
     # Unbuffered: a line is read as soon as it is there, and a thread that waits here does not hold up the exit.
     return names, io.FileIO(0, closefd=False)
+
+
+def stage_key(named: str | None, own: str) -> str:
+    """The key of the results in the record: what ``--as`` says, else the command's ``own``.
+
+    Raises:
+        UsageError: the record holds something else under that name, so that later stages could not read the line.
+    """
+    if named is None or named == own:
+        return own
+    if not named or named in schema()["properties"]:
+        raise UsageError(f'--as "{named}" cannot be the name of results: records hold something else there; use one like {own}_2')
+    return named
 
 
 def own_key(items: Iterable[Item[Any]], stage: str) -> Iterator[Item[Any]]:

@@ -16,7 +16,7 @@ from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
 
 from . import classify_view, options, running, segment_clip_files, segment_outputs, segment_prompts, segment_view, writers
-from .console import Report, say
+from .console import Report, introduce, say, warner
 from .segment_inputs import Run
 from .segment_outputs import Artefacts, Kind
 from .segment_sheet import Sheet
@@ -148,7 +148,7 @@ def segment(
 
     from visiontk.media.video import VIDEO_SUFFIXES
 
-    key = stage or "segment"
+    key = running.stage_key(stage, "segment")
     held = running.held_lines(resume, key)
     segment_prompts.same(held, asked, resume)
     if pipe is None:  # whose records may have prompts of their own
@@ -159,16 +159,13 @@ def segment(
     if held.counts:
         naming.go_on(held.files)
     sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and sys.stdout.isatty() and not quiet else None
-    artefacts = Artefacts(kinds, naming, sheet, partial(_warn, quiet))
+    artefacts = Artefacts(kinds, naming, sheet, warner(quiet=quiet))
 
     from visiontk.adapters.segment import load
 
     segmenter = load(in_force.get("model.segment", model).value, runtime)
     running.same_model(held, segmenter.name, segmenter.revision, resume)
-    if segmenter.warning:
-        _warn(quiet, segmenter.warning)
-    if verbose:
-        say(f"{segmenter.name} {segmenter.revision} on {segmenter.runtime.device}, {segmenter.runtime.dtype_name}")
+    introduce(segmenter, quiet=quiet, verbose=verbose)
 
     from visiontk import sources
 
@@ -221,8 +218,3 @@ def _everything(default: Everything, knobs: dict[str, float | None]) -> Everythi
 def _value(outcome: stream.Outcome[dict[str, object]], index: int) -> dict[str, object]:
     assert outcome.result is not None
     return outcome.result
-
-
-def _warn(quiet: bool, message: str) -> None:
-    if not quiet:
-        say(message, "warning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -159,9 +158,7 @@ class Artefacts:
         if self.naming.out == "-":
             assert drawn is not None
             self.take_output()
-            data = io.BytesIO()
-            drawn.save(data, format="PNG")
-            writers.write_bytes(data.getvalue())
+            writers.write_picture(drawn)
             return {Kind.overlay.value: "-"}
         # All names first: nothing is written of an item when one of its files exists already.
         planned = [

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from visiontk.errors import OutputError, UsageError
+from visiontk.errors import ItemError, OutputError, UsageError
 from visiontk.records import Record, encode
 
 from . import interrupts
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.console import Console, RenderableType
 
 FORMATS = ("table", "jsonl", "csv", "tsv")
@@ -37,6 +38,11 @@ def check(requested: str | None, resume: Path | None) -> None:
         raise UsageError(f"--resume keeps JSON lines, and --format is {requested}; leave one of them out")
 
 
+def form(requested: str | None, resume: Path | None) -> str:
+    """The format in force: tables for people, JSON lines for pipes and files."""
+    return requested or ("jsonl" if resume or not sys.stdout.isatty() else "table")
+
+
 def choose(
     requested: str | None,
     resume: Path | None,
@@ -50,7 +56,7 @@ def choose(
 
     ``columns`` and ``rows`` say how a record becomes rows of a table of values; ``view`` how it looks on a terminal.
     """
-    name = requested or ("jsonl" if resume or not sys.stdout.isatty() else "table")
+    name = form(requested, resume)
     check(requested, resume)
     if resume:
         return name, JsonLines(_open_for_append(resume), str(resume))
@@ -73,6 +79,19 @@ class Nothing:
 def write_bytes(data: bytes) -> None:
     """An artefact's bytes to the output, for ``-o -``. Raises ReaderGone and OutputError as for lines."""
     _Out(_stdout(), "the output").write(data)
+
+
+def write_picture(picture: Image) -> None:
+    """A picture to the output as PNG, for ``-o -``. Raises as `write_bytes` does."""
+    data = io.BytesIO()
+    picture.save(data, format="PNG")
+    write_bytes(data.getvalue())
+
+
+def check_free(path: Path, *, replace: bool) -> None:
+    """A name that was free when the run began may be taken when its artefact is ready. Raises ItemError, unless it may be replaced."""
+    if path.exists() and not replace:
+        raise ItemError("exists", f"{path} exists since this run began; choose another place with -o")
 
 
 class JsonLines:

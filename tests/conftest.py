@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -352,9 +353,23 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def generators_loaded_once() -> Iterator[None]:
-    """Runs with the same options share a model that makes images, as reading it takes longer than a tiny picture."""
-    from visiontk.adapters import generate as adapter
+    from visiontk.adapters import generate
 
+    with loaded_once(generate):
+        yield
+
+
+@pytest.fixture(scope="module")
+def lvms_loaded_once() -> Iterator[None]:
+    from visiontk.adapters import lvm
+
+    with loaded_once(lvm):
+        yield
+
+
+@contextmanager
+def loaded_once(adapter: ModuleType) -> Iterator[None]:
+    """Runs with the same options share what the adapter's ``load`` gives, as reading a model takes longer than a tiny picture."""
     kept: dict[str, Any] = {}
     whole = adapter.load
 

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from tests.conftest import Record, Result, Run, Valid
 
 CONTEXT = 6  # frames of the tiny model, the one in the making among them
+pytestmark = pytest.mark.usefixtures("lvms_loaded_once")
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(folder: Path) -> VisualSentenceModel:
     """The model itself, for what the command should make of it."""
     return load(str(folder), Runtime(device="cpu", dtype="fp32"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def loaded_once() -> Iterator[None]:
-    from tests.lvm_runs import models_loaded_once
-
-    with models_loaded_once():
-        yield
 
 
 @pytest.fixture

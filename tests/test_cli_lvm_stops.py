@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +22,12 @@ if TYPE_CHECKING:
     from tests.conftest import DiskOf, Record, Run
 
 VISIONTK = str(Path(sys.executable).with_name("visiontk"))
+pytestmark = pytest.mark.usefixtures("lvms_loaded_once")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_lvm(tmp_path_factory.mktemp("lvm") / "tiny")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def loaded_once() -> Iterator[None]:
-    from tests.lvm_runs import models_loaded_once
-
-    with models_loaded_once():
-        yield
 
 
 def row(count: int, folder: str = "in") -> list[str]:

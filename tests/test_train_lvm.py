@@ -15,6 +15,7 @@ import torch
 
 from tests.training_runs import course
 from visiontk.errors import UsageError
+from visiontk.media.sentence_tasks import MASK_COLOURS
 from visiontk.tiny import world
 from visiontk.training import lvm_learn, lvm_measure, lvm_vqgan, lvm_world
 from visiontk.training.chance import seed_everything
@@ -60,7 +61,7 @@ def test_kinds_come_as_often_as_they_should() -> None:
 
 def test_masks_are_exact_and_the_palette_is_the_same_all_through_a_sentence() -> None:
     drawn = sentences(5, range(6), 32, kind="mask")
-    colours = {tuple(world.COLOURS[name]) for name in lvm_world.PALETTE}
+    colours = set(MASK_COLOURS)
     for frames, masks, palette in zip(drawn.frames, drawn.masks, drawn.palettes, strict=True):
         behind, things = (tuple(colour) for colour in palette.tolist())
         assert behind != things and {behind, things} <= colours
@@ -166,6 +167,12 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
     assert course(training, 1, tmp_path / "second").step == 1
     found = training.finished().vqgan.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in whole[1].vqgan.state_dict().items())
+    assert training.vqgan is None, "nothing is there to learn with"
+    again = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, plan.vqgan))
+    with torch.no_grad():
+        again.parts.vqgan.encoder.conv_in.weight.zero_()
+    again.restore(training.state())
+    assert torch.equal(again.finished().vqgan.encoder.conv_in.weight, found["encoder.conv_in.weight"])
     assert f"--vqgan-steps 0 --vqgan {tmp_path / 'first'}" in plan.command("second")
     with pytest.raises(UsageError, match="has 32 codes, 64 pixels and 64 tokens a frame, and not 64, 64 and 64"):
         lvm_learn.new_parts(64, plan.vqgan)

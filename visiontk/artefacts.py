@@ -70,6 +70,10 @@ class Naming:
         """
         return self._chosen(self._wanted(record, index, kind, suffix, values))
 
+    def name(self, record: Record, index: int, kind: str, suffix: str, **values: str) -> Path:
+        """As `path`, whether there is such a file or not."""
+        return self._unused(self._wanted(record, index, kind, suffix, values))
+
     def path_for(self, data: bytes, record: Record, index: int, kind: str, suffix: str) -> Path:
         """As `path`, where what it will hold is known: a file that holds just this is not in the way."""
         return self._chosen(self._wanted(record, index, kind, suffix, {}), data)

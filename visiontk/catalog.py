@@ -182,6 +182,9 @@ def unknown(model: str, task: str | None) -> ModelUnavailable:
     """The error for a word that nobody knows, with the nearest of the task's names, or of all."""
     import difflib
 
+    other = next((entry for entry in entries() if entry.name == model), None)
+    if other is not None:
+        return ModelUnavailable(f"{model} is a model for {other.task}, not for {task}; see `visiontk models list`")
     known = [entry.name for entry in entries() if task in (None, entry.task)]
     near = difflib.get_close_matches(model, known, 1)
     hint = f"did you mean {near[0]}?" if near else "see `visiontk models list`"
@@ -196,7 +199,7 @@ def _locate_path(model: str, path: Path, layout: Layout) -> Location:
             raise ModelUnavailable(f"the folder {model} has no {config}; name the folder of a pipeline of {layout.library}")
         return Location(model, path, path / config)
     if path.is_dir() and layout.weights is not None:
-        weights = next((path / name for name in layout.weights if (path / name).is_file()), None)
+        weights = layout.find(path)
         if weights is None or (layout.config and not (path / config).is_file()):
             wanted = f"{config} with {' or '.join(layout.weights)} beside it" if layout.config else " or ".join(layout.weights)
             raise ModelUnavailable(f"the folder {model} has no {wanted}; name a model folder")

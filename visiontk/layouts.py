@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from . import pipelines
 
@@ -30,6 +31,10 @@ class Layout:
     extra: tuple[str, ...] = ()
     second: Layout | None = None
     second_repo: str | None = None
+
+    def find(self, folder: Path) -> Path | None:
+        """The weights in a folder: of the names that are there the first."""
+        return next((folder / name for name in self.weights or () if (folder / name).is_file()), None)
 
     def inside(self, folder: str) -> Layout:
         """The same in a folder of the model's folder."""

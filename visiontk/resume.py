@@ -14,6 +14,8 @@ from typing import Any
 from .errors import ItemError, OutputError, UsageError
 from .records import Item, Record, decode, encode
 
+Note = Callable[[bytes, Record], None]
+
 
 @dataclass
 class Held:
@@ -55,15 +57,20 @@ class Held:
 def identity(record: Record) -> bytes:
     """16 bytes that tell items apart: path and frame, the text of a line that is no record, or else the whole line."""
     keys = ("path", "frame") if "path" in record else ("input",) if "input" in record else tuple(record)
-    about = {key: record[key] for key in keys if key in record}
+    return fingerprint({key: record[key] for key in keys if key in record})
+
+
+def fingerprint(about: Record) -> bytes:
+    """16 bytes of what an item is known by."""
     return hashlib.blake2b(encode(about), digest_size=16).digest()
 
 
-def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = identity) -> Held:
+def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = identity, note: Note | None = None) -> Held:
     """Read what ``file`` holds of the stage named ``stage``, and cut off a torn last line, so that appending goes on at a line's start.
 
     A file that does not exist holds nothing. Nothing is cut before every whole line has been read as a record of this stage, so a file that
-    was named by mistake is left as it is. ``identify`` is for commands whose items are not told apart by path and frame.
+    was named by mistake is left as it is. ``identify`` is for commands whose items are not told apart by path and frame; ``note`` is told
+    what each line is known by, and the line.
 
     Raises:
         UsageError: the file is not one that this stage wrote.
@@ -79,7 +86,7 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
                 if not line.endswith(b"\n"):
                     _check_torn(line, stage, file, first=not whole)
                     break
-                _hold(held, line, stage, f"{file} line {number}")
+                _hold(held, line, stage, f"{file} line {number}", note)
                 whole += len(line)
         if file.stat().st_size > whole:
             os.truncate(file, whole)
@@ -90,7 +97,7 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
     return held
 
 
-def _hold(held: Held, line: bytes, stage: str, where: str) -> None:
+def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = None) -> None:
     try:
         record = decode(line)
     except ItemError as error:
@@ -108,6 +115,8 @@ def _hold(held: Held, line: bytes, stage: str, where: str) -> None:
     key = held.identify(record)
     held.counts[key] += 1
     held.left[key] += 1
+    if note is not None:
+        note(key, record)
 
 
 def _files(value: Record) -> Iterator[str]:

@@ -47,10 +47,9 @@ def find(folder: Path) -> Llama:
         from transformers import LlamaForCausalLM
 
     config = lvm_weights.llama_config(folder, str(folder))
-    names = layouts.LLAMA.weights or ()
-    weights = next((folder / name for name in names if (folder / name).is_file()), None)
+    weights = layouts.LLAMA.find(folder)
     if weights is None:
-        raise ModelUnavailable(f"{folder} has none of {', '.join(names)}; name the folder of a LLaMA")
+        raise ModelUnavailable(f"{folder} has none of {', '.join(layouts.LLAMA.weights or ())}; name the folder of a LLaMA")
     with quiet(), torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in LlamaForCausalLM(config).state_dict().items()}
     return Llama(folder, config, lvm_weights.Files(folder, folder, weights).shards, shapes)

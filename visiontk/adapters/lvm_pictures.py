@@ -11,6 +11,8 @@ from PIL import Image as PillowImage
 from PIL.Image import Image
 from torch import Tensor
 
+from visiontk.media.sentence_tasks import squared
+
 from .lvm_weights import frame_tokens
 
 # Pictures of 256 x 256 at once, by the kind of device.
@@ -60,7 +62,7 @@ class Pictures:
 
     def fit(self, image: Image) -> Image:
         """The square that is encoded; of what is one already, a copy."""
-        return image.convert("RGB").resize((self.size, self.size), PillowImage.Resampling.BICUBIC)
+        return squared(image, self.size)
 
     def _pixels(self, image: Image) -> Tensor:
         """float32 (3, size, size) in [0, 1]."""

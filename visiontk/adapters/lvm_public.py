@@ -99,10 +99,9 @@ def read_vqgan(folder: Path, name: str) -> tuple[dict[str, Any], StateDict]:
     Raises:
         ModelUnavailable: a file is missing, broken, or of another kind of model.
     """
-    names = layouts.VQGAN.weights or ()
-    weights = next((folder / file for file in names if (folder / file).is_file()), None)
+    weights = layouts.VQGAN.find(folder)
     if weights is None:
-        raise ModelUnavailable(f"{folder} has none of {', '.join(names)}; name the folder of a VQGAN")
+        raise ModelUnavailable(f"{folder} has none of {', '.join(layouts.VQGAN.weights or ())}; name the folder of a VQGAN")
     tensors = {key: tensor.float() for key, tensor in weights_file.tensors(weights_file.read(weights), weights).items()}
     config = read_config(folder / "config.json") if (folder / "config.json").is_file() else None
     if config is not None and config.get("_class_name") == "VQModel":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from visiontk.media.sentence_tasks import LUMA, MASK_COLOURS, SQUARE
 from visiontk.tiny import world
 from visiontk.tiny.draws import Draws
 
@@ -20,9 +21,6 @@ SHARES = (0.4, 0.3, 0.15, 0.15)
 STRIDES = (1, 2, 4)  # frames of a clip from one that is shown to the next
 # Plain ones most of the time: 64 tokens have no room for photos, and these would fill the codebook.
 BACKGROUNDS = ("plain", "plain", "plain", "plain", "gradient", "texture")
-PALETTE = ("red", "yellow", "green", "blue", "purple", "black", "white")  # of masks: colours that are far from each other
-SQUARE = (0.1, 0.5)  # least and largest side of what is blacked out, as shares of the picture's
-LUMA = (0.2989, 0.587, 0.114)  # Rec. 601
 OBJECTS = (1, 2)
 _RARELY = 0.1  # things that leave or hide, of which nothing can be foretold
 
@@ -123,8 +121,8 @@ def _pairs(result: Sentences, places: list[int], seed: int, indices: list[int], 
 
 def _masked(result: Sentences, places: list[int], images: Tensor, masks: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Answers in two colours that are the same all through a sentence."""
-    colours = torch.tensor([world.COLOURS[name] for name in PALETTE], dtype=torch.uint8)
-    palettes = colours[draws.uniform(len(PALETTE)).argsort(dim=1)[:, :2]]
+    colours = torch.tensor(MASK_COLOURS, dtype=torch.uint8)
+    palettes = colours[draws.uniform(len(MASK_COLOURS)).argsort(dim=1)[:, :2]]
     result.palettes[places] = palettes
     behind, things = palettes[:, :, None, :, None, None].unbind(1)
     return images, torch.where(masks[:, :, None], things, behind)
