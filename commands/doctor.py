@@ -14,7 +14,10 @@ from visiontk.errors import VisiontkError
 
 from . import options
 
-PACKAGES = ("visiontk", "torch", "torchvision", "timm", "sam2", "huggingface_hub", "safetensors", "pillow", "av", "numpy", "typer", "rich")
+PACKAGES = (
+    *("visiontk", "torch", "torchvision", "timm", "sam2", "diffusers", "transformers", "peft", "huggingface_hub", "safetensors"),
+    *("pillow", "av", "numpy", "typer", "rich"),
+)
 
 
 def doctor() -> int:

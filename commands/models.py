@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visiontk import catalog, settings
+from visiontk import catalog, hub, settings
 from visiontk.errors import ModelUnavailable, UsageError
 
 from .console import say
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 models = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="List, show, fetch and remove models.")
 models.add_typer(convert, name="convert")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name or hub id.", autocompletion=complete_models)]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalog names or hub ids.", autocompletion=complete_models)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Catalog name, timm name or hub id.", autocompletion=complete_models)]
+Names = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Catalog names, timm names or hub ids.", autocompletion=complete_models)
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal.")]
 
 
@@ -77,10 +79,8 @@ def pull(names: Names) -> None:
 
     \b
     visiontk models pull vit-base vit-small
-    visiontk models pull timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k
+    visiontk models pull resnet50.a1_in1k timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k
     """
-    from visiontk import hub
-
     for name in names:
         entry = catalog.find(name)
         if entry is not None and entry.bundled:
@@ -104,13 +104,14 @@ def rm(names: Names) -> None:
         entry = catalog.find(name)
         if entry is not None and entry.bundled:
             raise UsageError(f"{name} comes with the package and stays; only cached models can be removed")
-        repo = entry.id if entry else _repo(name)
+        repo, wanted = hub.split_revision(entry.id if entry else _repo(name))
         try:
             cache = scan_cache_dir(constants.HF_HUB_CACHE)
         except CacheNotFound:
             cache = None
         repos = [cached for cached in cache.repos if cached.repo_id == repo] if cache else []
-        revisions = [revision.commit_hash for cached in repos for revision in cached.revisions]
+        held = [revision for cached in repos for revision in cached.revisions]
+        revisions = [revision.commit_hash for revision in held if wanted in (None, revision.commit_hash, *revision.refs)]
         if not revisions or cache is None:
             raise ModelUnavailable(f"{name} is not in the cache; `visiontk models list` says what is")
         strategy = cache.delete_revisions(*revisions)
@@ -119,8 +120,6 @@ def rm(names: Names) -> None:
 
 
 def _describe(entry: Entry) -> dict[str, Any]:
-    from visiontk import hub
-
     cached = None if entry.bundled else hub.cached(entry.id, variant=entry.variant)
     described: dict[str, Any] = {"name": entry.name, "task": entry.task, "id": entry.id, "licence": entry.licence}
     described |= {"parameters": entry.parameters, "memory_mb": entry.memory, "figure": entry.figure, "source": entry.source}
@@ -134,13 +133,12 @@ def _describe(entry: Entry) -> dict[str, Any]:
 
 
 def _describe_cached(name: str) -> dict[str, Any]:
-    from visiontk import hub
-
-    cached = hub.cached(_repo(name))
+    repo = _repo(name)
+    cached = hub.cached(repo)
     if cached is None:
         raise ModelUnavailable(f"{name} is not in the catalog and not in the cache; fetch it with `visiontk models pull {name}`")
     size = sum(file.stat().st_size for file in cached.files)
-    return {"name": name, "cached": True, "folder": str(cached.folder), "revision": cached.revision, "bytes": size}
+    return {"name": name, "id": repo, "cached": True, "folder": str(cached.folder), "revision": cached.revision, "bytes": size}
 
 
 def _where(entry: Entry) -> str:
@@ -149,8 +147,14 @@ def _where(entry: Entry) -> str:
 
 
 def _repo(name: str) -> str:
-    """A hub id as it stands. Raises for words that can be none."""
-    repo = name.removeprefix("hf-hub:")
-    if "/" not in repo:
-        raise catalog.unknown(name, None)
+    """A hub id as it stands, or that of a timm name. Raises `ModelUnavailable` for words that are neither."""
+    repo = name.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    if repo == name and "/" not in repo:
+        from visiontk.adapters.classify import hub_id
+
+        found = hub_id(name)
+        if found is None:
+            raise catalog.unknown(name, None)
+        return found
+    hub.check(repo)
     return repo

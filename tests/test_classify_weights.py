@@ -47,6 +47,17 @@ def test_a_folder_gives_timms_own_model(tmp_path: Path, architecture: str) -> No
     agree(visiontk.load("classify", str(tmp_path), CPU), model)
 
 
+def test_no_weight_is_initialised_that_is_read_from_the_file(tmp_path: Path) -> None:
+    """The model is built without memory, on ``meta``: torch's random numbers, which initialising takes, stay where they were."""
+    make(tmp_path)
+    torch.manual_seed(CPU.seed)
+    before = torch.get_rng_state()
+    visiontk.load("classify", str(tmp_path), CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    timm.create_model("test_vit")
+    assert not torch.equal(torch.get_rng_state(), before), "or they prove nothing"
+
+
 def test_buffers_that_are_computed_and_not_stored_are_there(tmp_path: Path) -> None:
     model = make(tmp_path, "eva02_tiny_patch14_224", depth=2, img_size=56, num_classes=10)
     assert any(name.startswith("rope") for name, _ in model.named_buffers())

@@ -6,11 +6,11 @@ import ast
 import csv
 import io
 import json
+import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +173,34 @@ def test_video_frames_and_reading_them_again(classify: Run, bunny: Path, valid: 
     assert classify(bunny, "--every", "2", "--fps", "1").code == 2
 
 
+def test_bytes_of_a_video_in_the_pipe(classify: Run, bunny: Path, valid: Valid) -> None:
+    named = valid(classify(bunny, "--every", "50", "-b", "1"))
+    for arguments in ([], ["-"]):
+        piped = valid(classify(*arguments, "--every", "50", "-b", "1", stdin=bunny.read_bytes()))
+        assert {record["path"] for record in piped} == {"-"}
+        assert [(record["frame"], record["time"]) for record in piped] == [(record["frame"], record["time"]) for record in named]
+        assert [record["classify"]["labels"] for record in piped] == [record["classify"]["labels"] for record in named]
+    half = valid(classify("--every", "50", stdin=bunny.read_bytes()[:200_000]), 3)
+    assert half[-1]["classify"]["error"]["kind"] == "broken"
+
+
+def test_frames_of_an_animation_are_chosen_as_those_of_a_video(classify: Run, tmp_path: Path) -> None:
+    images = [Image.new("RGB", (32, 32), (40 * number, 0, 0)) for number in range(6)]
+    for form in ("gif", "png", "tiff"):
+        images[0].save(f"a.{form}", save_all=True, append_images=images[1:], duration=200)
+
+    def frames(*arguments: str) -> list[int | None]:
+        return [record.get("frame") for record in classify("--all-frames", *arguments).records]
+
+    for name in ("a.gif", "a.png"):
+        assert frames(name) == [0, 1, 2, 3, 4, 5]
+        assert frames(name, "--every", "2") == [0, 2, 4]
+        assert frames(name, "--fps", "2.5") == [0, 2, 4]
+        [first] = classify(name, "--every", "2").records
+        assert "frame" not in first
+    assert frames("a.tiff", "--every", "2") == [0, 1, 2, 3, 4, 5], "pages are no frames of a film"
+
+
 def test_all_frames_of_a_gif(classify: Run, tiny_model: TinyModel) -> None:
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     images = [Image.new("RGB", (32, 32), colour) for colour in colours]
@@ -184,6 +212,7 @@ def test_all_frames_of_a_gif(classify: Run, tiny_model: TinyModel) -> None:
     frames = classify("a.gif", "--all-frames", "--logits")
     assert [record["frame"] for record in frames.records] == [0, 1, 2]
     np.testing.assert_allclose([record["classify"]["logits"] for record in frames.records], wanted, atol=1e-4)
+    assert [record["time"] for record in frames.records] == [0, 0.1, 0.2]
     chained = classify("--as", "b", "--logits", stdin=frames.stdout).records
     np.testing.assert_allclose([record["b"]["logits"] for record in chained], wanted, atol=1e-4)
 
@@ -408,6 +437,10 @@ def test_a_model_without_class_token_is_refused_before_any_work(run: Run, tiny_c
         ["--embed", "-o", "x.txt"],
         ["--embed", "-o", "x.npz", "--resume", "y.jsonl"],
         ["--resume", "y.jsonl", "--format", "csv"],
+        ["--logits", "--format", "table"],
+        ["--embed", "--format", "csv"],
+        ["--fps", "inf"],
+        ["--as", "frame"],
     ],
 )
 def test_options_that_exclude_each_other(classify: Run, photos: Path, arguments: list[str]) -> None:
@@ -466,26 +499,6 @@ def test_a_named_model_never_falls_back(run: Run, hub_cache: Path, photos: Path)
     assert run("models", "list", "--task", "cooking").code == 2
 
 
-def test_a_hub_that_never_answers_costs_three_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    from visiontk import hub
-
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        hub.answers.cache_clear()
-        try:
-            begun = time.perf_counter()
-            assert not hub.answers()
-            assert not hub.answers()
-            assert 2 < time.perf_counter() - begun < 3.5
-        finally:
-            hub.answers.cache_clear()
-
-
 def test_settings_and_their_precedence(run: Run, tiny_model: TinyModel, tiny_convnet: TinyModel, photos: Path, monkeypatch: Any) -> None:
     def model(*arguments: str) -> str:
         (record,) = run("classify", photos / "coffee.jpg", *arguments).records
@@ -513,6 +526,9 @@ def test_doctor_says_what_is_amiss(run: Run, monkeypatch: pytest.MonkeyPatch, hu
     assert (well.code, well.stderr) == (0, "")
     assert well.stdout.endswith(b"all is well\n")
     assert b"efficientnet-lite0" in well.stdout
+    versions = well.stdout.decode().split("devices\n")[0]
+    for package in ("torch", "timm", "sam2", "diffusers", "transformers", "numpy"):
+        assert re.search(rf"^  {package} +{re.escape(metadata.version(package))}$", versions, re.MULTILINE), package
     for name, value in (("VISIONTK_DEVICE", "cuda:99"), ("VISIONTK_DVICE", "cpu"), ("VISIONTK_MODEL_CLASSIFY", "vit-base")):
         with monkeypatch.context() as context:
             context.setenv(name, value)

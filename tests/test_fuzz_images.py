@@ -1,10 +1,18 @@
-"""Thousands of damaged images, the same ones each run: an RGB image or an ItemError, soon, and not a word on stderr."""
+"""Thousands of damaged images, the same ones each run: an RGB image or an ItemError, soon, and not a word on stderr.
+
+They are decoded in a process of their own (`python -m tests.test_fuzz_images FILE`), so that one which hangs or crashes the decoder is
+known by its number.
+"""
 
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +23,7 @@ from visiontk.errors import ItemError
 from visiontk.media.images import decode, frame_count, frames
 
 MUTATIONS = 3000
+LIMIT_S = 60  # for one image, of a few milliseconds: what a busy machine never takes
 KINDS = {"broken", "not_an_image", "too_large", "no_frame"}
 SIZES = np.array([0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF])
 
@@ -120,26 +129,76 @@ def attempt(data: bytes, number: int) -> str:
     return "image"
 
 
-def test_damaged_images(capfd: pytest.CaptureFixture[str]) -> None:
+def mutations() -> Iterator[tuple[int, bytes]]:
+    """The damaged files and their numbers: `dict(mutations())[number]` is the one that a failure names."""
     rng = np.random.default_rng(20240229)
     whole = seeds()
-    outcomes: dict[str, int] = {}
-    slowest = 0.0
     for number in range(MUTATIONS):
         data = bytearray(whole[number % len(whole)])
         for _ in range(int(rng.integers(1, 4))):
             if data:
                 DAMAGES[int(rng.integers(0, len(DAMAGES)))](data, rng)
-        started = time.perf_counter()
-        outcome = attempt(bytes(data), number)
-        slowest = max(slowest, time.perf_counter() - started)
+        yield number, bytes(data)
+
+
+def attempt_all(progress: int, attempt: Callable[[bytes, int], str]) -> dict[str, int]:
+    """How often each outcome came. The number that is being tried stands in the file ``progress``."""
+    outcomes: dict[str, int] = {}
+    for number, data in mutations():
+        os.pwrite(progress, b"%08d" % number, 0)
+        outcome = attempt(data, number)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    assert slowest < 5
-    captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
+    return outcomes
+
+
+def watch(command: list[str], progress: Path, limit_s: float) -> tuple[str, str]:
+    """What a process that writes its progress says, stdout and stderr. Fails where it stays at one number for the limit, or crashes."""
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        at = None
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=limit_s)
+                break
+            except subprocess.TimeoutExpired:
+                before, at = at, progress.read_text() if progress.exists() else ""
+                if at and at == before:  # nothing yet: it is being started
+                    process.kill()
+                    pytest.fail(f"mutation {at} hangs")
+        if process.returncode:
+            pytest.fail(f"mutation {progress.read_text()} ends the process with {process.returncode}: {stderr[-2000:]}")
+        return stdout, stderr
+
+
+def test_damaged_images(tmp_path: Path) -> None:
+    progress = tmp_path / "number"
+    stdout, stderr = watch([sys.executable, "-m", "tests.test_fuzz_images", str(progress)], progress, LIMIT_S)
+    assert stderr == ""
+    outcomes = json.loads(stdout)
+    assert sum(outcomes.values()) == MUTATIONS
     # Were nearly all of one kind, the damage would be too rough or too mild to test anything.
     assert outcomes["image"] > MUTATIONS // 10
     assert outcomes["broken"] > MUTATIONS // 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("__import__('time').sleep(600)", "mutation 00000003 hangs"),
+        ("__import__('os').abort()", "mutation 00000003 ends the process with -6"),
+        ("(_ for _ in ()).throw(ValueError('x'))", "mutation 00000003 ends the process with 1: .*ValueError: x"),
+    ],
+)
+def test_a_mutation_that_hangs_or_crashes_is_named(tmp_path: Path, fault: str, message: str) -> None:
+    program = f"""
+import os, sys
+def attempt(data, number):
+    return {fault} if number == 3 else "image"
+from tests import test_fuzz_images as fuzz
+fuzz.attempt_all(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), attempt)
+"""
+    progress = tmp_path / "number"
+    with pytest.raises(pytest.fail.Exception, match=f"(?s){message}"):
+        watch([sys.executable, "-c", program, str(progress)], progress, 5)
 
 
 def test_whole_seeds_decode() -> None:
@@ -149,3 +208,7 @@ def test_whole_seeds_decode() -> None:
 def test_noise_is_no_image() -> None:
     rng = np.random.default_rng(3)
     assert {attempt(rng.bytes(int(rng.integers(1, 2000))), 0) for _ in range(300)} <= {"not_an_image", "broken"}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(attempt_all(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), attempt)))

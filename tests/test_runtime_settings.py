@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ import torch
 from visiontk import runtime, settings
 from visiontk.errors import DeviceError, OutOfMemory, UsageError
 from visiontk.runtime import Runtime
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
 
 
 @pytest.fixture
@@ -70,11 +74,41 @@ def test_settings_become_a_runtime() -> None:
         {"batch_size": "0"},
         {"seed": "-1"},
         {"threads": "many"},
+        {"threads": "0"},
+        {"threads": "1025"},
+        {"threads": "1" * 5000},
+        {"seed": str(2**63)},
+        {"seed": "99999999999999999999999"},
+        {"batch_size": "1048577"},
+        {"device": "cuda:²"},
+        {"device": "cuda:128"},
+        {"device": "cuda:99999999999999999999"},
     ],
 )
 def test_values_that_make_no_sense_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "-")):
         Runtime.parse(**wrong)
+
+
+def test_the_largest_values_that_are_taken_work() -> None:
+    largest = Runtime.parse("cpu", seed=str(2**63 - 1), threads="1024", batch_size="1048576")
+    assert (largest.seed, largest.threads, largest.batch_size) == (2**63 - 1, 1024, 1048576)
+    Runtime(device="cpu", seed=2**63 - 1).start()
+    assert torch.initial_seed() == 2**63 - 1
+
+
+@pytest.mark.parametrize("where", ["flag", "environment", "file"])
+@pytest.mark.parametrize(("name", "value"), [("threads", "100000"), ("seed", "99999999999999999999999"), ("batch-size", "9" * 40)])
+def test_numbers_beyond_the_limits_are_one_line_wherever_they_come_from(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str, name: str, value: str
+) -> None:
+    if where == "environment":
+        monkeypatch.setenv(settings.environment_name(name), value)
+    if where == "file":
+        Path("visiontk.toml").write_text(f"{name} = {value}\n")
+    result = run("classify", "a.png", *([f"--{name}", value] if where == "flag" else []))
+    assert (result.code, result.stdout, result.stderr.count("\n")) == (2, b"", 1)
+    assert result.error.startswith(f"{name} is '{value[:30]}'; use a whole number from ")
 
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from .errors import UsageError
 
 if TYPE_CHECKING:
-    from .adapters.classify import Classifier
-    from .adapters.generate import Generator
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .adapters.classify import Classifier, Tta
+    from .adapters.generate import Generator, Lora, Task
     from .adapters.lvm import VisualSentenceModel
     from .adapters.segment import Segmenter
     from .runtime import Runtime
@@ -36,13 +39,42 @@ __all__ = ["Runtime", "__version__", "load"]
 
 
 @overload
-def load(task: Literal["classify"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any) -> Classifier: ...
+def load(
+    task: Literal["classify"],
+    /,
+    model: str | None = None,
+    runtime: Runtime | None = None,
+    *,
+    architecture: str | None = None,
+    labels: Path | None = None,
+    tta: Tta | None = None,
+) -> Classifier: ...
 @overload
 def load(task: Literal["segment"], /, model: str | None = None, runtime: Runtime | None = None) -> Segmenter: ...
 @overload
-def load(task: Literal["generate"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any) -> Generator: ...
+def load(
+    family: Literal["generate"],  # as that loader has an option of the name ``task``
+    /,
+    model: str | None = None,
+    runtime: Runtime | None = None,
+    *,
+    loras: Sequence[Lora] = (),
+    quantize: str | None = None,
+    offload: str | None = None,
+    task: Task = "text2image",
+    safety: bool = True,
+    variant: str | None = None,
+) -> Generator: ...
 @overload
-def load(task: Literal["lvm"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any) -> VisualSentenceModel: ...
+def load(
+    task: Literal["lvm"],
+    /,
+    model: str | None = None,
+    runtime: Runtime | None = None,
+    *,
+    quantize: str | None = None,
+    random_weights: str | None = None,
+) -> VisualSentenceModel: ...
 def load(
     task: Literal["classify", "segment", "generate", "lvm"], /, model: str | None = None, runtime: Runtime | None = None, **options: Any
 ) -> Classifier | Segmenter | Generator | VisualSentenceModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from .errors import ModelUnavailable, first_line
 from .layouts import Layout
 
 PROBE_S = 3.0
+_REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")  # a branch, a tag or a commit, and nothing that climbs out of the cache
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,31 @@ def split_revision(repo: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def check(repo: str) -> None:
+    """Raise `ModelUnavailable` for what can be no hub id, before the cache or the hub is asked."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    name, revision = split_revision(repo)
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise _no_id(repo) from error
+    if "@" in repo and not (revision and _REVISION.fullmatch(revision)):
+        raise _no_id(repo)
+
+
+def _no_id(repo: str) -> ModelUnavailable:
+    return ModelUnavailable(f"{repo!r} is no hub id; a hub id is org/name or org/name@revision")
+
+
 def cached(repo: str, layout: Layout | None = None, variant: str | None = None) -> Fetched | None:
-    """The model from the cache, without a network; None if any part is missing. Without a layout, all that fit its name are tried."""
+    """The model from the cache, without a network; None if any part is missing. Without a layout, all that fit its name are tried.
+
+    Raises:
+        ModelUnavailable: the name can be no hub id.
+    """
+    check(repo)
     for option in _options(repo, layout):
         found = _cached_pipeline(repo, variant) if option.weights is None else _cached(repo, option, option.weights)
         if found is not None:
@@ -152,6 +177,7 @@ def fetch(repo: str, layout: Layout | None = None, variant: str | None = None) -
 
 def download(repo: str, layout: Layout | None = None, variant: str | None = None) -> Fetched:
     """Fetch the newest files of the model (or of ``@revision``). Raises `ModelUnavailable`."""
+    check(repo)
     options = _options(repo, layout)
     with _asking(repo):
         for option in options:
@@ -172,6 +198,7 @@ def configuration(repo: str) -> Path:
     """
     from huggingface_hub import try_to_load_from_cache
 
+    check(repo)
     name, revision = split_revision(repo)
     file = try_to_load_from_cache(name, pipelines.INDEX, revision=revision)
     if isinstance(file, str):
@@ -277,6 +304,7 @@ def download_weights(repo: str) -> Path:
 
     whole, revision = split_revision(repo)
     name, wanted = "/".join(whole.split("/")[:2]), "/".join(whole.split("/")[2:])
+    check(f"{name}@{revision}" if "@" in repo else name)
     if wanted:
         cached_file = try_to_load_from_cache(name, wanted, revision=revision)
         files = [wanted] if isinstance(cached_file, str) else []

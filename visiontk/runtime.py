@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+MAX_SEED = 2**63 - 1  # torch's generators take 64 bits
+MAX_THREADS = 1024  # far more than that ends in a crash of OpenMP, with no word of what it was
+MAX_BATCH = 2**20
+_CUDA = re.compile(r"cuda(:[0-9]{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Runtime:
         threads: str = "auto",
     ) -> Runtime:
         """From settings, which are text. Raises UsageError for values that make no sense."""
-        if device not in ("auto", "cpu", "cuda", "mps") and not (device.startswith("cuda:") and device[5:].isdigit()):
+        if device not in ("auto", "cpu", "mps") and not _CUDA.fullmatch(device):
             raise UsageError(f"device {device!r} is unknown; use auto, cpu, cuda, cuda:N or mps")
         if dtype != "auto" and dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is unknown; use auto, fp32, bf16 or fp16")
@@ -58,9 +63,9 @@ class Runtime:
             device=device,
             dtype=dtype,
             compile=compile == "true",
-            batch_size=None if batch_size == "auto" else _number("batch-size", batch_size, 1),
-            seed=_number("seed", seed, 0),
-            threads=None if threads == "auto" else _number("threads", threads, 1),
+            batch_size=None if batch_size == "auto" else _number("batch-size", batch_size, 1, MAX_BATCH),
+            seed=_number("seed", seed, 0, MAX_SEED),
+            threads=None if threads == "auto" else _number("threads", threads, 1, MAX_THREADS),
         )
 
     def start(self) -> Started:
@@ -145,7 +150,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _number(name: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise UsageError(f"{name} is {text!r}; use a whole number from {least} on")
+def _number(name: str, text: str, least: int, most: int) -> int:
+    # Python itself refuses to read a number of thousands of digits.
+    if not text.isdecimal() or len(text) > 30 or not least <= int(text) <= most:
+        raise UsageError(f"{name} is {text[:30]!r}; use a whole number from {least} to {most}")
     return int(text)

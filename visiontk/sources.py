@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from PIL.Image import Image
 
@@ -19,6 +20,8 @@ from .media.clips import Clip
 from .records import Item, Record, decode, failed
 
 _MOVING = frozenset({".gif", ".webp", ".apng"})  # often
+_GIF_TICK_S = 0.01
+_HEAD = 256  # bytes that tell any video
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Reading:
 
     Attributes:
         min_side: JPEGs may be decoded smaller, down to this shorter side in pixels; None decodes them whole.
-        every: of a video, every N-th frame.
-        fps: of a video, so many frames a second.
+        every: of a video, every N-th frame; of an animation likewise, with ``all_frames``.
+        fps: of a video, so many frames a second; likewise.
         all_frames: every frame of animated and multi-page image files, and not only the first.
         allow_urls: fetch http and https URLs.
         null: names in a pipe end with a NUL byte and not with a newline.
@@ -74,7 +77,7 @@ def from_arguments_whole(names: Iterable[str], pipe: io.RawIOBase | None, readin
 def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
     """Items of one path or URL: a folder gives its images and videos, a video its frames."""
     if is_url(name):
-        yield _from_url(name, reading)
+        yield from _from_url(name, reading)
     elif _is_folder(name):
         found = False
         for item in _from_folder(name, reading):
@@ -267,9 +270,12 @@ def _from_bytes(record: Record, data: bytes, reading: Reading) -> Iterator[Item[
         return
     index = -1
     try:
-        many = images.frame_count(data) > 1
-        for index, image in enumerate(images.frames(data, min_side=reading.min_side)):
-            yield Item({**record, "frame": index} if many else record, lambda image=image: image)  # type: ignore[misc]
+        many, moving = images.frame_count(data) > 1, images.is_animated(data)
+        keep = video.sampler(*((reading.every, reading.fps) if moving else (None, None)), tick=_GIF_TICK_S)  # pages have no time
+        for index, (time, image) in enumerate(images.timed_frames(data, min_side=reading.min_side)):
+            about = ({"frame": index} if many else {}) | ({"time": round(time, 6)} if moving else {})
+            if keep(index, time):
+                yield Item({**record, **about}, lambda image=image: image)  # type: ignore[misc]
     except ItemError as error:
         yield failed({**record, "frame": index + 1} if index >= 0 else record, error)
 
@@ -287,6 +293,8 @@ def _from_record(line: bytes, reading: Reading, cursor: clips.Cursor) -> Iterato
     path = record.get("path")
     if path is None or path == "-":
         yield Item(record, None)
+    elif is_url(path) and "frame" in record:
+        yield failed(record, ItemError("refused", "a frame of what a URL names would be fetched anew for each line; download it first"))
     elif "frame" not in record:
         yield from (Item({**record, **item.record}, item.load) for item in from_name(path, reading))
     elif _suffix(path) in video.VIDEO_SUFFIXES or _is_video(path):
@@ -317,10 +325,40 @@ def _video_frames(record: Record, source: str | BinaryIO, reading: Reading) -> I
         yield failed({**record, "frame": last + 1} if last >= 0 else record, error)
 
 
-def _from_url(url: str, reading: Reading) -> Item[Any]:
+def _from_url(url: str, reading: Reading) -> Iterator[Item[Any]]:
+    """The picture that a URL names, fetched beside the model; or the frames of a video, told by the URL's ending and fetched at once."""
+    record: Record = {"path": url}
     if not reading.allow_urls:
-        return failed({"path": url}, ItemError("refused", "URLs are fetched only with --allow-urls"))
-    return Item({"path": url}, lambda: _decode(files.fetch(url), reading))
+        yield failed(record, ItemError("refused", "URLs are fetched only with --allow-urls"))
+        return
+    if not reading.all_frames and _suffix(_url_path(url)) not in video.VIDEO_SUFFIXES:
+        yield Item(record, lambda: _fetched(url, reading))
+        return
+    try:
+        data = files.fetch(url)
+    except ItemError as error:
+        yield failed(record, error)
+        return
+    if video.looks_like_video(data[:_HEAD]):
+        yield from _from_video(record, io.BytesIO(data), reading)
+    else:
+        yield from _from_bytes(record, data, reading)
+
+
+def _fetched(url: str, reading: Reading) -> Any:
+    data = files.fetch(url)
+    if not video.looks_like_video(data[:_HEAD]):
+        return _decode(data, reading)
+    if reading.whole:
+        return clips.from_source(io.BytesIO(data))
+    raise ItemError("not_an_image", "a video whose URL does not end like one (.mp4, .webm, ...); download it first")
+
+
+def _url_path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:  # as of a bracket that is not closed; fetching says so
+        return ""
 
 
 def _is_video(path: str) -> bool:

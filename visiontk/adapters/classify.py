@@ -102,7 +102,7 @@ class Classifier:
 
     @property
     def min_side(self) -> int:
-        """JPEGs may be decoded down to this shorter side, in pixels: three times what the resize asks for, so that scores agree within 0.02."""
+        """JPEGs may be decoded down to this shorter side, in pixels: thrice what the resize asks for, so that scores agree within 0.02."""
         return min_side(self.data_config)
 
     def prepare(self, image: Image) -> Views:
@@ -264,16 +264,31 @@ def min_side(data_config: dict[str, Any]) -> int:
     return 3 * math.ceil(side / min(1.0, float(data_config["crop_pct"])))
 
 
-def _locate_timm(model: str) -> catalog.Location:
-    """A timm name, ``architecture`` or ``architecture.tag``: timm knows the hub id of its weights."""
+def hub_id(model: str) -> str | None:
+    """The hub id of a timm name's weights, ``architecture`` or ``architecture.tag``; None for what timm does not know.
+
+    Raises:
+        ModelUnavailable: timm knows it and has no weights.
+    """
     import timm
 
     if not timm.is_model(model):
-        raise catalog.unknown(model, "classify")
-    pretrained_cfg = timm.get_pretrained_cfg(model, allow_unregistered=False)
+        return None
+    try:
+        pretrained_cfg = timm.get_pretrained_cfg(model, allow_unregistered=False)
+    except RuntimeError:  # it has no such tag
+        pretrained_cfg = None
     if pretrained_cfg is None or not pretrained_cfg.hf_hub_id:
         raise ModelUnavailable(f"timm knows {model} but has no weights of it on the hub; see `timm.list_pretrained()`")
-    return replace(catalog.locate_hub(pretrained_cfg.hf_hub_id), name=model)
+    repo: str = pretrained_cfg.hf_hub_id
+    return repo
+
+
+def _locate_timm(model: str) -> catalog.Location:
+    repo = hub_id(model)
+    if repo is None:
+        raise catalog.unknown(model, "classify")
+    return replace(catalog.locate_hub(repo), name=model)
 
 
 def _shorter(size: int | Sequence[int]) -> int:

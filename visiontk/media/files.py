@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import stat
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from visiontk.errors import ItemError
+from visiontk.errors import ItemError, first_line
 
 URL_TIMEOUT_S = 30
 URL_MAX_BYTES = 200 * 2**20
@@ -32,9 +33,17 @@ def fetch(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
             data: bytes = response.read(URL_MAX_BYTES + 1)
     except urllib.error.HTTPError as error:
-        raise ItemError("missing", f"the server answered {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise ItemError("unreadable", f"could not be fetched ({error})") from error
+        kind = "missing" if error.code in (404, 410) else "unreadable"
+        raise ItemError(kind, f"the server answered {error.code} {error.reason}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ItemError("unreadable", f"could not be fetched ({_why(error)})") from error
     if len(data) > URL_MAX_BYTES:
         raise ItemError("too_large", f"more than {URL_MAX_BYTES // 2**20} MB")
     return data
+
+
+def _why(error: BaseException) -> str:
+    """In words what went wrong: urllib wraps the error of the network, and that one has its number in its text."""
+    reason = getattr(error, "reason", None)
+    cause = reason if isinstance(reason, BaseException) else error
+    return getattr(cause, "strerror", None) or first_line(cause)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "is_camera", "looks_like_video", "probe", "read_frames"]
+__all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "is_camera", "looks_like_video", "probe", "read_frames", "sampler"]
 
 # For walking directories. Not ".ts": far more often TypeScript than a transport stream.
 VIDEO_SUFFIXES = frozenset(
@@ -111,7 +111,7 @@ def _read(source: str | BinaryIO, every: int | None, fps: float | None, start_in
         clock = Clock(stream)
         rate = frame_rate(stream)
         origin = None if isinstance(source, str) and is_camera(source) else 0.0  # a camera counts from the start of the machine
-        keep = _sampler(every, fps, tick=float(stream.time_base or 0))
+        keep = sampler(every, fps, tick=float(stream.time_base or 0))
         index = -1
         for index, frame in enumerate(decoder):
             time = clock(frame)
@@ -131,7 +131,7 @@ def _no_frame() -> ItemError:
     return ItemError("broken", "no frame of the video can be decoded")
 
 
-def _sampler(every: int | None, fps: float | None, *, tick: float) -> Callable[[int, float], bool]:
+def sampler(every: int | None, fps: float | None, *, tick: float) -> Callable[[int, float], bool]:
     """A function of (index, time in seconds) that says which frames to keep; call it with each frame once, in order.
 
     ``tick`` is the file's unit of time: a time may be half of it too early by rounding alone, and still counts as being on the grid.
