@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
-from visiontk.commands.running import stage_key
 
 from visiontk.errors import UsageError
+
+stage_key = import_module("visiontk.commands.running").stage_key
 
 
 def test_the_commands_own_name_unless_another_is_given() -> None:
