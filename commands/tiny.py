@@ -33,7 +33,9 @@ Style = Annotated[
         "--style", metavar="noto|fluent|twemoji", help="Style of drawing, repeatable. Default: noto and fluent; twemoji is held out."
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty; files of the same name are replaced.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Take a folder that is not empty; what was rendered into it goes, other files stay.")
+]
 OBJECTS_HELP = "Things in each: a number, or the least and the most as 1-3."
 
 

@@ -135,7 +135,7 @@ def classify(
         save_every=save_every,
         seed=runtime.seed,
     )
-    plan.check()
+    plan.check(["--compile"] if compile else [])
 
     from visiontk.training.run import run
 

@@ -128,6 +128,47 @@ def test_nothing_is_overwritten_unasked(run: Any, kind: str) -> None:
     assert Path("out/mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("objects", [1, 2])
+def test_images_are_not_mixed_with_those_of_an_earlier_rendering(tmp_path: Path, objects: int) -> None:
+    out = tmp_path / "out"
+    list(write_images(out, 9, seed=1, objects=objects))
+    mine = ["mine.png", "images/mine.png", "masks/mine.png", "apple/000042.png"]
+    for name in mine:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"mine")
+    list(write_images(out, 3, seed=2, overwrite=True))
+    list(write_images(tmp_path / "new", 3, seed=2))
+    assert hashes(out) == hashes(tmp_path / "new") | {name: hashlib.sha256(b"mine").hexdigest() for name in mine}
+    assert all(any(folder.iterdir()) for folder in out.iterdir() if folder.is_dir())  # none is left empty
+
+
+def test_clips_are_not_mixed_with_those_of_an_earlier_rendering(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    list(write_clips(out, 3, seed=1, frames=5, size=32))
+    mine = ["JPEGImages/000001/00009.jpg", "JPEGImages/000009/00000.jpg", "Annotations/000002/notes.txt"]
+    for name in mine:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"mine")
+    list(write_clips(out, 1, seed=2, frames=2, size=32, overwrite=True))
+    list(write_clips(tmp_path / "new", 1, seed=2, frames=2, size=32))
+    assert hashes(out) == hashes(tmp_path / "new") | {name: hashlib.sha256(b"mine").hexdigest() for name in mine}
+
+
+def test_files_that_a_strangers_metadata_lists_stay(tmp_path: Path) -> None:
+    """The name is common: Hugging Face's image folders have such a file as well."""
+    out = tmp_path / "out"
+    out.mkdir()
+    kept = ["photo.png", "apple/000001.png", "../outside.png", "cat/holiday.png"]
+    for name in kept:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"mine")
+    ours = {"seed": 0, "index": 0, "objects": []}
+    entries = [{"file_name": "apple/000001.png"}, *({**ours, "file_name": name} for name in kept if name != "apple/000001.png")]
+    (out / "metadata.jsonl").write_text("\n".join([*map(json.dumps, entries), "[1]", '{"torn": ']))
+    list(write_clips(out, 1, frames=1, size=32, overwrite=True))
+    assert all((out / name).read_bytes() == b"mine" for name in kept)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

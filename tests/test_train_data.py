@@ -57,6 +57,54 @@ def test_a_folder_with_train_and_val_keeps_its_split(tmp_path: Path) -> None:
     assert all("/val/" in path for path, _ in found.val)
 
 
+def tree(root: Path, *names: str, each: int = 4) -> Path:
+    """Folders of pictures."""
+    for name in names:
+        for number in range(each):
+            picture(root / name / f"{number}.png")
+    return root
+
+
+def test_a_class_by_the_name_of_train_is_a_class(tmp_path: Path) -> None:
+    data = tree(tmp_path / "vehicles", "bus", "car", "train")
+    found = read_examples(str(data), 0.25, seed=0)
+    assert found.classes == ["bus", "car", "train"] and (len(found.train), len(found.val)) == (9, 3) and found.warnings == ()
+
+
+@pytest.mark.parametrize("val", ["val", "validation", "valid"])
+def test_validation_goes_by_three_names_and_what_is_left_over_is_said(tmp_path: Path, val: str) -> None:
+    data = tree(tmp_path / "data", "train/a", "train/b", f"{val}/a", f"{val}/b", "test/a", "test/b")
+    found = read_examples(str(data), 0.1, seed=0)
+    assert {Path(path).relative_to(data).parts[0] for path, _ in found.val} == {val}
+    assert {Path(path).relative_to(data).parts[0] for path, _ in found.train} == {"train"}
+    assert (len(found.train), len(found.val)) == (8, 8) and found.classes == ["a", "b"] and found.origin == "its own train and val"
+    assert found.warnings == (f"{data}/test is not used, only {data}/train and {data}/{val}",)
+
+
+@pytest.mark.parametrize("beside", [(), ("test/a", "test/b")])
+def test_train_alone_is_shared_out(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    data = tree(tmp_path / "data", "train/a", "train/b", *beside)
+    found = read_examples(str(data), 0.25, seed=3)
+    assert (len(found.train), len(found.val)) == (6, 2) and found.origin == "a share of 0.25 for val, drawn with seed 3"
+    assert all("/train/" in path for path, _ in found.train + found.val)
+    assert found.warnings == ((f"{data}/test is not used, only {data}/train",) if beside else ())
+
+
+def test_a_split_that_is_not_sorted_by_class_is_not_taken_for_classes(tmp_path: Path) -> None:
+    data = tree(tmp_path / "data", "train", "val")
+    with pytest.raises(UsageError, match="train is not sorted by class"):
+        read_examples(str(data), 0.1, seed=0)
+
+
+@pytest.mark.parametrize(("split", "sizes"), [("validation", (4, 4)), ("valid", (4, 4)), ("train", (6, 2))])
+def test_lines_that_all_say_train_are_shared_out(tmp_path: Path, split: str, sizes: tuple[int, int]) -> None:
+    lines = [{"path": f"{n}.png", "label": "ab"[n % 2], "split": split if n < 4 else "train"} for n in range(8)]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = read_examples("all.jsonl", 0.25, seed=0)
+    assert (len(found.train), len(found.val)) == sizes
+    assert found.origin.startswith("a share" if split == "train" else "its own")
+
+
 def test_lines_of_json_name_files_beside_them_or_here(tmp_path: Path) -> None:
     lists = tmp_path / "lists"
     picture(lists / "x.png")

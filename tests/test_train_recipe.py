@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -46,6 +46,48 @@ def test_from_scratch_adamw_decays_matrices_alone() -> None:
     assert isinstance(optimiser, torch.optim.AdamW)
     decayed = [p for group in optimiser.param_groups if group["weight_decay"] == 0.05 for p in group["params"]]
     assert len(decayed) == 1 and decayed[0] is network[0].weight
+
+
+OF_STEPS: dict[str, Any] = {
+    "epochs": 3.0,
+    "steps": 5,
+    "batch_size": 8,
+    "accumulate": 2,
+    "lr": 0.1,
+    "warmup": 3,
+    "clip": 2.0,
+    "augment": "strong",
+    "label_smoothing": 0.1,
+    "mixup": 0.2,
+    "ema": 0.9,
+    "eval_every": 2,
+    "save_every": 2,
+}
+
+
+@pytest.mark.parametrize("name", [*OF_STEPS, "weight_decay", "half"])
+def test_probes_refuse_what_they_do_not_use(name: str) -> None:
+    value: Any = {**OF_STEPS, "weight_decay": 0.1, "half": True}[name]
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(UsageError, match=rf"--few-shot trains nothing and writes no model; leave out {flag}$"):
+        Plan("d", model="m", few_shot="1,5", **{name: value}).check()
+    if name in OF_STEPS:
+        with pytest.raises(UsageError, match=rf"--linear-probe trains no weights; leave out {flag}$"):
+            Plan("d", model="m", linear_probe=True, **{name: value}).check()
+    else:
+        Plan("d", model="m", linear_probe=True, **{name: value}).check()
+    Plan("d", model="m", **{name: value}).check()
+
+
+def test_probes_take_what_they_use() -> None:
+    used: dict[str, Any] = {"arch_args": "a=1", "size": 32, "val_share": 0.2, "seed": 4}
+    for plan in (Plan("d", model="m", linear_probe=True, **used), Plan("d", model="m", few_shot="1,5", **used)):
+        plan.check()
+        with pytest.raises(UsageError, match=r"leave out --compile$"):
+            plan.check(["--compile"])
+    with pytest.raises(UsageError, match=r"leave out --epochs, --lr and --ema$"):
+        Plan("d", model="m", linear_probe=True, lr=0.1, ema=0.9, epochs=0.0).check()
+    Plan("d", model="m").check(["--compile"])
 
 
 def test_a_small_data_set_is_not_seen_several_times_in_one_batch() -> None:

@@ -216,6 +216,64 @@ def test_the_linear_probe_makes_a_model_that_classify_runs(run: Run, tmp_path: P
     assert {line["classify"]["labels"][0]["label"] for line in labelled.records} == {"red"}
 
 
+def test_the_cards_front_matter_has_the_licence(run: Run, tmp_path: Path) -> None:
+    data = solid_colours(tmp_path / "data", each=4)
+    assert run("train", "classify", data, "-m", PROBED, "--linear-probe", "-o", "probe").code == 0
+    card = Path("probe/README.md").read_text("utf-8")
+    assert card.split("---")[1].splitlines()[1:3] == ["library_name: timm", "license: apache-2.0"]  # the base model's, of the catalog
+    assert "\n\n\n" not in card and re.search(r"\| \d+ \|\n\n\*\*How it was made", card)
+    assert run("train", "classify", data, *NEW, "--steps", "1", "-b", "4", "-o", "new").code == 0
+    card = Path("new/README.md").read_text("utf-8")
+    assert "\nlicense: other\n" in card and "\n\n\n" not in card
+    assert re.search(r"\| \d+ \|\n\nThe weights are those of step 1 of 1, [^\n]*\n\n\*\*How it was made", card)
+
+
+def test_probes_with_options_of_a_training_write_nothing(run: Run, tmp_path: Path) -> None:
+    data = solid_colours(tmp_path / "data", each=4)
+    result = run("train", "classify", data, "-m", PROBED, "--linear-probe", "--epochs", "3", "--lr", "0.1", "--compile", "-o", "probe")
+    assert result.code == 2 and result.error == "--linear-probe trains no weights; leave out --epochs, --lr and --compile"
+    assert not Path("probe").exists()
+
+
+def test_a_class_with_fewer_images_than_shots_is_said_once(run: Run, tmp_path: Path) -> None:
+    data = solid_colours(tmp_path / "data", each=8)
+    for file in sorted((data / "red").iterdir())[4:]:
+        file.unlink()
+    solid_colours(tmp_path / "test", each=2).rename(data / "test")
+    for name in COLOURS:
+        (data / "train").mkdir(exist_ok=True)
+        (data / name).rename(data / "train" / name)
+    arguments = ["train", "classify", str(data), "-m", PROBED, "--dtype", "fp32"]
+    result = run(*arguments, "--few-shot", "1,5,25", "-o", "shots")
+    assert result.code == 0, result.stderr
+    assert [line for line in result.stderr.splitlines() if "warning" in line] == [
+        f"visiontk: warning: {data}/test is not used, only {data}/train",
+        "visiontk: warning: 25 images per class were asked for; 3 classes have fewer, the least 3",
+    ]
+    assert result.records[-1]["classes_with_fewer"] == {"5": 1, "25": 3}
+    enough = run(*arguments, "--few-shot", "1,3", "-o", "enough")
+    assert "per class" not in enough.stderr and "classes_with_fewer" not in enough.records[-1]
+
+
+def test_two_processes_come_to_the_weights_of_one(run: Run, tmp_path: Path) -> None:
+    solid_colours(tmp_path / "data", each=6)
+    programs = Path(sys.executable).parent
+    command = ["train", "classify", "data", *NEW, "--steps", "4", "-b", "8", "--device", "cpu", "--eval-every", "2", "--clip", "0.5"]
+    assert run(*command, "-o", "one").code == 0
+    launcher = [str(programs / "torchrun"), "--standalone", "--nproc_per_node=2", "--no-python", str(programs / "visiontk")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launcher, *command, "-o", "two"], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
+
+    from safetensors.numpy import load_file
+
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, weights in one.items():
+        np.testing.assert_allclose(two[name], weights, atol=1e-5, err_msg=name)
+    figures = [[line["val"]["accuracy"] for line in metrics(str(tmp_path / name)) if "val" in line] for name in ("one", "two")]
+    assert figures[0] == figures[1]
+
+
 def test_the_few_shot_probe_prints_and_writes_its_accuracies(run: Run, tmp_path: Path) -> None:
     data = solid_colours(tmp_path / "data", each=8)
     result = run("train", "classify", data, "-m", PROBED, "--few-shot", "1,5,25", "-o", "shots", "--dtype", "fp32")

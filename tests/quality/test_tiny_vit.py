@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -31,15 +32,36 @@ def prepared(images: torch.Tensor) -> list[Views]:
     return [classifier().prepare(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images]
 
 
-def accuracy(style: str) -> float:
-    """Top-1 over `COUNT` fresh pictures of one style."""
+@cache
+def answers(style: str) -> list[tuple[int, int]]:
+    """The class and the first answer for `COUNT` fresh pictures of one style."""
     scenes = world.render_scenes(SEED, COUNT, size=64, styles=(style,))
-    right = 0
+    given: list[int] = []
     for start in range(0, COUNT, 100):
         found = classifier().predict_prepared(prepared(scenes.images[start : start + 100]), top_k=1)
-        labels = scenes.labels[start : start + 100, 0].tolist()
-        right += sum(answer.labels[0].index == label for answer, label in zip(found, labels, strict=True))  # type: ignore[union-attr]
-    return right / COUNT
+        given += [answer.labels[0].index for answer in found]  # type: ignore[union-attr]
+    return list(zip(scenes.labels[:, 0].tolist(), given, strict=True))
+
+
+def accuracy(style: str) -> float:
+    """Top-1 over these pictures."""
+    return sum(label == given for label, given in answers(style)) / COUNT
+
+
+def confusions(style: str, most: int = 10) -> list[str]:
+    """The commonest wrong answers, and of how many pictures of the thing they were given."""
+    names, shown = world.names(), Counter(label for label, _ in answers(style))
+    wrong = Counter(pair for pair in answers(style) if pair[0] != pair[1])
+    ranked = sorted(wrong.items(), key=lambda item: (-item[1], names[item[0][0]], names[item[0][1]]))
+    return [f"{names[label]} -> {names[given]}: {count} of {shown[label]}" for (label, given), count in ranked[:most]]
+
+
+def hardest(style: str, most: int = 10) -> list[str]:
+    """The things that are known least often."""
+    names, shown = world.names(), Counter(label for label, _ in answers(style))
+    right = Counter(label for label, given in answers(style) if label == given)
+    ranked = sorted(shown, key=lambda label: (right[label] / shown[label], names[label]))
+    return [f"{names[label]} {right[label]} of {shown[label]}" for label in ranked[:most]]
 
 
 def rollout_share(count: int = 200) -> tuple[float, float]:
@@ -69,8 +91,19 @@ def test_its_labels_are_the_worlds_names() -> None:
     assert classifier().labels == world.names()
 
 
+def test_its_confusions_are_counted_from_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = world.names()
+    dog, cat, car = (names.index(name) for name in ("dog", "cat", "car"))
+    given = [(dog, cat)] * 3 + [(dog, dog)] + [(car, car)] * 2 + [(cat, dog), (cat, cat)]
+    monkeypatch.setitem(globals(), "answers", lambda style: given)
+    assert confusions("any") == ["dog -> cat: 3 of 4", "cat -> dog: 1 of 2"]
+    assert hardest("any", 2) == ["dog 1 of 4", "cat 1 of 2"]
+
+
 if __name__ == "__main__":
     for name in FLOORS:
         print(f"top-1 {name:<8} {accuracy(name):.3f}")
     within, share = rollout_share()
     print(f"rollout mass inside the box {within:.3f}, the box's share of the picture {share:.3f}, ratio {within / share:.2f}")
+    print(f"\nconfusions in {world.HELD_OUT_STYLE}:", *confusions(world.HELD_OUT_STYLE), sep="\n  ")
+    print(f"known least in {world.HELD_OUT_STYLE}:", *hardest(world.HELD_OUT_STYLE), sep="\n  ")

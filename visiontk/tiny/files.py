@@ -26,6 +26,7 @@ from .clips import Clip, check_clip, render_clips
 from .masks import index_map
 from .scenes import Scenes, check_objects, render_scenes
 from .sprites import TRAIN_STYLES, check_styles, names
+from .stale import remove_listed
 
 METADATA = "metadata.jsonl"
 _BATCH = 64
@@ -139,7 +140,10 @@ def _movers(clip: Clip) -> list[dict[str, Any]]:
 
 
 class _metadata:
-    """``metadata.jsonl``, open for lines; each is on disk before the next picture is made. Makes the folder, or refuses a used one."""
+    """``metadata.jsonl``, open for lines; each is on disk before the next picture is made.
+
+    Makes the folder, or refuses a used one; with ``overwrite``, what an earlier rendering listed in it is removed and the rest stays.
+    """
 
     def __init__(self, folder: Path, overwrite: bool) -> None:
         self._path = folder / METADATA
@@ -147,6 +151,7 @@ class _metadata:
             if not overwrite and folder.exists() and any(folder.iterdir()):
                 raise UsageError(f"{folder} is not empty; pass --overwrite, or choose another place with -o")
             folder.mkdir(parents=True, exist_ok=True)
+            remove_listed(folder, self._path)
             self._file: BinaryIO = self._path.open("wb", buffering=0)
         except OSError as error:
             raise self._unwritable(error) from error

@@ -16,7 +16,7 @@ def card(facts: dict[str, Any]) -> str:
     Args:
         facts: ``name``, ``base`` (what was trained), ``parameters``, ``size``, ``dtype`` and ``weights_dtype``, ``command``, ``seed``,
             ``data`` (as the data set describes itself), ``method``, ``figures`` (by split), ``seconds``, ``device``, ``step``, ``steps``,
-            ``unreadable``, ``curves`` (whether there is a picture of them).
+            ``unreadable``, ``curves`` (whether there is a picture of them), ``licence`` (a hub identifier).
     """
     data, figures = facts["data"], facts["figures"]
     rows = "\n".join(
@@ -28,9 +28,11 @@ def card(facts: dict[str, Any]) -> str:
     skipped = f" {facts['unreadable']} images could not be read and were skipped." if facts["unreadable"] else ""
     curves = "\n![curves](curves.png)\n" if facts["curves"] else ""
     chosen = f"The weights are those of step {facts['step']} of {facts['steps']}, the best on the validation images, which chose them."
+    chosen = f"\n{chosen}\n" if facts["curves"] else ""  # a probe has one result, and nothing to choose
     kind = f"{facts['base']}, {facts['parameters'] / 1e6:.2f} M parameters in {facts['weights_dtype']}"
     return f"""---
 library_name: timm
+license: {facts["licence"]}
 pipeline_tag: image-classification
 tags: [image-classification, timm, visiontk]
 ---
@@ -47,9 +49,7 @@ timm reads this folder as well: `timm.create_model("local-dir:{facts["name"]}", 
 | split | top-1 accuracy | cross-entropy | images |
 |---|---|---|---|
 {rows}
-
-{chosen if facts["curves"] else ""}
-
+{chosen}
 **How it was made.** {facts["method"]}
 
     {facts["command"]}

@@ -16,16 +16,19 @@ from visiontk.sources import walk
 
 Example = tuple[str, int]  # a path and the place of its class in `Examples.classes`
 Named = tuple[str, str, str]  # path, label, and "train", "val" or "" where nobody said
+VAL_NAMES = ("val", "validation", "valid")
+_SPLIT_NAMES = {"train", "test", *VAL_NAMES}
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Image files with their classes. ``origin`` says in words how they were split."""
+    """Image files with their classes. ``origin`` says in words how they were split, ``warnings`` what of the data is not used."""
 
     classes: list[str]
     train: list[Example]
     val: list[Example]
     origin: str
+    warnings: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """A hash of all names and labels, so that a run is not gone on with on other data."""
@@ -35,14 +38,15 @@ class Examples:
 def read_examples(data: str, val_share: float, seed: int) -> Examples:
     """Read DATA, a folder or a JSONL file.
 
-    What is not split already, by folders ``train/`` and ``val/`` or by a ``split`` in the lines, is split here, class by class.
+    What is not split already, by folders ``train/`` and ``val/`` (or ``validation/`` or ``valid/``) or by a ``split`` in the lines, is
+    split here, class by class; so are training images that nothing to validate on comes with.
 
     Raises:
         UsageError: there is no such data, a class is empty, or there is only one.
     """
-    path = Path(data).expanduser()
+    path, warnings = Path(data).expanduser(), list[str]()
     if path.is_dir():
-        named = _read_folder(path)
+        named, warnings = _read_folder(path)
     elif path.is_file():
         named = _read_lines(path)
     else:
@@ -54,14 +58,16 @@ def read_examples(data: str, val_share: float, seed: int) -> Examples:
     train = [(file, places[label]) for file, label, split in named if split == "train"]
     val = [(file, places[label]) for file, label, split in named if split == "val"]
     open_ = [(file, places[label]) for file, label, split in named if not split]
-    origin = "its own train and val" if train or val else f"a share of {val_share:g} for val, drawn with seed {seed}"
-    if open_ and not val:
-        more, val = split_by_class(open_, val_share, seed)
-        train += more
+    origin = "its own train and val"
+    if not val:
+        # Where only some are called training images, those stay it.
+        kept, shared = (train, open_) if open_ else ([], train)
+        more, val = split_by_class(shared, val_share, seed)
+        train, origin = kept + more, f"a share of {val_share:g} for val, drawn with seed {seed}"
     else:
         train += open_
     _check_classes(data, classes, train, val)
-    return Examples(classes, train, val, origin)
+    return Examples(classes, train, val, origin, tuple(warnings))
 
 
 def split_by_class(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -78,19 +84,37 @@ def split_by_class(examples: Sequence[Example], share: float, seed: int) -> tupl
     return train, [examples[position] for position in sorted(chosen)]
 
 
-def _read_folder(root: Path) -> list[Named]:
-    splits = [name for name in ("train", "val") if (root / name).is_dir()]
-    if "train" not in splits:
-        return _read_classes(root, "")
-    return [example for name in splits for example in _read_classes(root / name, name)]
+def _read_folder(root: Path) -> tuple[list[Named], list[str]]:
+    """The images of an ImageFolder tree, and what is to be said of those that are not used."""
+    names = [folder.name for folder in _folders(root)]
+    if "train" not in names or not _holds_classes(root / "train"):
+        if "train" in names and set(names) <= _SPLIT_NAMES:
+            raise UsageError(f"{root / 'train'} is not sorted by class; put its images into folders, {root / 'train'}/CLASS/*.jpg")
+        return _read_classes(root, ""), []
+    val = next((name for name in VAL_NAMES if name in names and _holds_classes(root / name)), None)
+    named = _read_classes(root / "train", "train") + (_read_classes(root / val, "val") if val else [])
+    unused = [str(root / name) for name in names if name not in ("train", val) and _images(root / name)]
+    used = f"{root / 'train'}{f' and {root / val}' if val else ''}"
+    return named, [f"{', '.join(unused)} {'is' if len(unused) == 1 else 'are'} not used, only {used}"] if unused else []
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether this is a split: folders in it and no images beside them. A class by the name of ``train`` has images."""
+    return bool(_folders(folder)) and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
+def _images(folder: Path) -> list[str]:
+    return [path for path in walk(str(folder)) if Path(path).suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _read_classes(root: Path, split: str) -> list[Named]:
     named: list[Named] = []
-    for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
-        files = [path for path in walk(str(folder)) if Path(path).suffix.lower() in IMAGE_SUFFIXES]
+    for folder in _folders(root):
+        files = _images(folder)
         if not files:
             raise UsageError(f"the class folder {folder} holds no images; fill or remove it")
         named += [(path, folder.name, split) for path in files]
@@ -111,6 +135,7 @@ def _read_lines(file: Path) -> list[Named]:
             path, label, split = entry["path"], str(entry["label"]), entry.get("split", "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f'{file}, line {number}: not a JSON object with "path" and "label"; mend the line') from error
+        split = "val" if split in VAL_NAMES else split
         if split not in ("", "train", "val") or not isinstance(path, str):
             raise UsageError(f'{file}, line {number}: "split" is train or val and "path" a string; mend the line')
         beside = file.parent / path

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from visiontk import catalog
 from visiontk.artefacts import write
 from visiontk.errors import UsageError
 from visiontk.records import encode
@@ -81,12 +82,23 @@ class Job:
         train = features.pop("train")
         found = fewshot.few_shot(train, features, len(self.source.classes), self.plan.shots())
         result: dict[str, Any] = {"model": self.plan.model, "data": self.plan.data, "l2": fewshot.L2, "seeds": fewshot.SEEDS}
-        result |= {"fewest": int(train[1].bincount(minlength=len(self.source.classes)).min()), "few_shot": found}
+        sizes = train[1].bincount(minlength=len(self.source.classes))
+        fewer = {str(count): int((sizes < count).sum()) for count in self.plan.shots() if (sizes < count).any()}
+        result |= {"fewest": int(sizes.min()), **({"classes_with_fewer": fewer} if fewer else {}), "few_shot": found}
+        if fewer:
+            self._warn_of_few(max(self.plan.shots()), sizes)
         if unreadable:
             result["unreadable"] = unreadable
         path = self.folder.root / "few_shot.json"
         write(path, lambda file: file.write(encode(result)))
         return {"output": str(path), **result}
+
+    def _warn_of_few(self, asked: int, sizes: Tensor) -> None:
+        """Say that not all classes have as many images as were asked for; ``sizes`` int64 (classes)."""
+        lacking = int((sizes < asked).sum())
+        who = f"{lacking} classes have" if lacking > 1 else "1 class has"
+        images = "1 image per class was" if asked == 1 else f"{asked} images per class were"
+        self.listener.warn(f"{images} asked for; {who} fewer, the least {int(sizes.min())}")
 
     def _measured(self) -> dict[str, Any]:
         return {name: self.source.pictures(name, self.config, augment="none", seed=self.plan.seed) for name in self.source.measured}
@@ -94,7 +106,7 @@ class Job:
     def _features(self) -> tuple[dict[str, Any], int]:
         """Features and labels of all splits, ``train`` first, and how many pictures could not be read."""
         if self.accelerator.num_processes > 1:
-            raise UsageError("a probe runs in one process; start it without `accelerate launch`")
+            raise UsageError("a probe runs in one process; start it without `torchrun` or `accelerate launch`")
         train = self.source.pictures("train", self.config, augment="none", seed=self.plan.seed)
         splits = {"train": train, **self._measured()}
         self.listener.begin(sum(len(pictures) for pictures in splits.values()), 0)
@@ -127,7 +139,7 @@ class Job:
         facts |= {"base": base, "parameters": sum(p.numel() for p in self.network.parameters()), "size": f"{height} x {width}"}
         facts |= {"weights_dtype": "fp16" if plan.half else "fp32", "dtype": self.started.dtype_name, "figures": lines}
         facts |= {"command": self._command(), "seed": plan.seed, "data": self.source.describe()}
-        facts |= {"device": output.device_name(self.started.device), "curves": not plan.linear_probe}
+        facts |= {"device": output.device_name(self.started.device), "curves": not plan.linear_probe, "licence": _licence(plan)}
         if not plan.linear_probe:
             output.write_curves(root, self.folder.metrics, f"{plan.from_scratch or plan.model} on {plan.data}")
         output.write_card(root, facts)
@@ -143,6 +155,12 @@ def _base(plan: Plan) -> str:
     if plan.from_scratch:
         return f"`{plan.from_scratch}` trained from scratch"
     return f"`{plan.model}` {'trained on' if plan.same_classes else 'with a new head'}"
+
+
+def _licence(plan: Plan) -> str:
+    """The hub's identifier of the licence of what was trained on; ``other`` where only its maker can say."""
+    entry = catalog.find(plan.model, "classify") if plan.model else None
+    return entry.licence.lower() if entry else "other"
 
 
 def _method(plan: Plan, planned: Schedule) -> str:

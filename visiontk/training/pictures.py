@@ -45,6 +45,7 @@ class Source(Protocol):
     classes: list[str]
     measured: list[str]
     crop_pct: float | None  # where the pictures are to be seen whole, whatever the model was trained for
+    warnings: Sequence[str]  # what should be known of the data before it is trained on
 
     def describe(self) -> dict[str, Any]: ...
 
@@ -59,6 +60,7 @@ class Files:
 
     def __init__(self, name: str, examples: Examples) -> None:
         self.name, self.examples, self.classes, self.measured = name, examples, examples.classes, ["val"]
+        self.warnings: Sequence[str] = examples.warnings
 
     def describe(self) -> dict[str, Any]:
         sizes = {"train": len(self.examples.train), "val": len(self.examples.val)}

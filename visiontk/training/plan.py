@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ PROBE_L2 = 1e-3
 EPOCHS = {"transfer": 10.0, "scratch": 100.0}
 EVALUATIONS, LOG_LINES, MOST_STEPS_UNSAVED = 20, 200, 200
 AUGMENTS = ("none", "light", "strong")
+# What a probe has no use for: it takes no steps, and the few-shot one writes no model and has a penalty of its own.
+_OF_STEPS = {"epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "clip", "augment", "label_smoothing", "mixup", "ema"}
+_OF_STEPS |= {"eval_every", "save_every"}
+_OF_MODELS = {"weight_decay", "half"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,12 @@ class Plan:
     save_every: int | None = None
     seed: int = 0
 
-    def check(self) -> None:
-        """Raise UsageError for options that contradict each other."""
+    def check(self, given: Sequence[str] = ()) -> None:
+        """Raise UsageError for options that contradict each other, or would be without effect.
+
+        Args:
+            given: flags of the training that are no part of the plan and were asked for, such as ``--compile``.
+        """
         if (self.model is None) == (self.from_scratch is None):
             raise UsageError("nothing says what is trained; give either --model NAME or --from-scratch NAME")
         if self.from_scratch and (self.linear_probe or self.few_shot):
@@ -70,6 +79,15 @@ class Plan:
         if self.augment not in AUGMENTS:
             raise UsageError(f"--augment {self.augment} is unknown; use {', '.join(AUGMENTS)}")
         self.shots()
+        idle = [*self._idle(), *(given if self.probes else ())]
+        if idle:
+            probe = "--linear-probe trains no weights" if self.linear_probe else "--few-shot trains nothing and writes no model"
+            raise UsageError(f"{probe}; leave out {' and '.join(filter(None, [', '.join(idle[:-1]), idle[-1]]))}")
+
+    @property
+    def probes(self) -> bool:
+        """Features are measured that were learned before, and no weights but a head's are found."""
+        return self.linear_probe or bool(self.few_shot)
 
     @property
     def adamw(self) -> bool:
@@ -83,6 +101,11 @@ class Plan:
             raise UsageError(f"--few-shot {self.few_shot} is no list of images per class; write it as 1,5,10,25")
         return tuple(int(word) for word in words)
 
+    def _idle(self) -> list[str]:
+        """The flags that were given other values than their defaults, though this probe does not use them."""
+        unused = _OF_STEPS | _OF_MODELS if self.few_shot else _OF_STEPS if self.linear_probe else set()
+        return [flag(field.name) for field in fields(self) if field.name in unused and getattr(self, field.name) != field.default]
+
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
         return command_line("classify", self, out)
@@ -95,9 +118,13 @@ def command_line(task: str, plan: DataclassInstance, out: str) -> str:
     for field in rest:
         value = getattr(plan, field.name)
         if value != field.default:
-            flag = "--" + field.name.replace("_", "-")
-            words += [flag] if value is True else [flag, str(value)]
+            words += [flag(field.name)] if value is True else [flag(field.name), str(value)]
     return shlex.join([*words, "-o", out])
+
+
+def flag(name: str) -> str:
+    """The option of the command line that sets a field."""
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)

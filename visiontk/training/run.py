@@ -61,6 +61,8 @@ def run(
         folder.claim({**asked, "dtype": started.dtype_name, "device": started.device.type, **facts}, overwrite=overwrite)
     accelerator.wait_for_everyone()
     listener = listener if accelerator.is_main_process else Silence()
+    for warning in source.warnings:
+        listener.warn(warning)
     count = workers if workers is not None else min(8, os.cpu_count() or 1) if started.device.type == "cuda" else 0
     job = Job(plan, runtime, started, source, network, config, accelerator, folder, listener, count)
     with memory_advice(plan):
@@ -103,6 +105,8 @@ def memory_advice(plan: Plan) -> Iterator[None]:
         with memory_errors():
             yield
     except OutOfMemory as error:
+        if plan.probes:  # which runs a fixed number of pictures at a time and has no batch to split
+            raise DeviceError(f"{error}; pass a smaller --size") from error
         advice = f"pass --accumulate {2 * plan.accumulate}, which takes the same batch in smaller passes, or a smaller --size"
         raise DeviceError(f"{error}; {advice}") from error
     except Exception as error:

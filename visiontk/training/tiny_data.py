@@ -37,6 +37,7 @@ class TinyWorld:
     """A `Source` of pictures of one thing each."""
 
     crop_pct: float | None = 1.0  # the pictures have the size that is asked for and are seen whole
+    warnings: Sequence[str] = ()
 
     def __init__(self) -> None:
         from visiontk.tiny import world
