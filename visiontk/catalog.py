@@ -148,6 +148,8 @@ def locate(task: str, model: str, variant: str | None = None) -> Location | None
 
 def locate_files(model: str, layout: Layout, variant: str | None = None) -> Location | None:
     """As `locate`, of a path or a hub id alone whose files are laid out in a known way."""
+    if not model:
+        raise ModelUnavailable("the model's name is empty; see `visiontk models list`")
     path = Path(model).expanduser()
     if path.exists() or model.startswith(("./", "../", "/", "~")):
         return _locate_path(model, path, layout)

@@ -101,7 +101,7 @@ def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = N
     try:
         record = decode(line)
     except ItemError as error:
-        raise UsageError(f"{where} is {error.message}; --resume takes the file of records that this command wrote") from error
+        raise UsageError(f"{where} is no record ({error.message}); --resume takes the file of records that this command wrote") from error
     value = record.get(stage)
     if record.get("path", "-") != "-" or stage in record:  # others pass through the command as they are
         if not isinstance(value, dict):

@@ -90,7 +90,7 @@ def build(config: dict[str, Any], weights: StateDict, name: str) -> nn.Module:
     try:
         model = timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay={**overlay, "state_dict": weights}, **arguments)
     except (RuntimeError, KeyError, TypeError, ValueError, AssertionError) as error:
-        message = f"the weights of {name} do not fit {architecture} ({first_line(error)}); name another model or --arch"
+        message = f"the weights of {name} do not fit {architecture} ({first_line(error)[:200]}); name another model or --arch"
         raise ModelUnavailable(message) from error
     pretrained_cfg: Any = model.pretrained_cfg
     pretrained_cfg.pop("state_dict", None)  # the weights are in the model now
