@@ -20,7 +20,6 @@ from .generate_types import Task
 from .weights_file import sha256
 
 TASKS: dict[Task, str] = {"text2image": "text to image", "image2image": "image to image", "inpaint": "inpainting"}
-SAFETY = ("safety_checker", "feature_extractor", "image_encoder")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 

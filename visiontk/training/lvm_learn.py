@@ -68,20 +68,21 @@ class Training:
         self.first = plan.vqgan_steps
         self.begun = False  # the codebook has its first codes
         # 3 x 3 convolutions on a CPU want the channels last.
-        vqgan = parts.vqgan.to(memory_format=torch.channels_last)
-        self.vqgan = Learner(vqgan, plan, self.device, lr=plan.vqgan_lr, steps=self.first, lr_scale=lr_scale)
-        self.codebook = Codebook(self.vqgan.network)
+        vqgan = parts.vqgan.to(self.device, memory_format=torch.channels_last)
+        # One that is taken as it is needs no optimiser and no average.
+        self.vqgan = Learner(vqgan, plan, self.device, lr=plan.vqgan_lr, steps=self.first, lr_scale=lr_scale) if self.first else None
+        self.codebook = Codebook(vqgan)
         self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps)
         self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
 
     def rate(self, step: int) -> float:
-        return self.vqgan.rate(step) if step < self.first else self.llama.rate(step - self.first)
+        return self.vqgan.rate(step) if self.vqgan and step < self.first else self.llama.rate(step - self.first)
 
     def advance(self, step: int) -> Mapping[str, float]:
         """One update of the VQGAN or of the LLaMA. Lines hold of the former ``psnr`` in dB, and how many codes a step's pictures take."""
         seed_everything(derive(self.plan.seed, "pass", step))
-        if step < self.first:
-            return self._reconstruct(step)
+        if self.vqgan and step < self.first:
+            return self._reconstruct(self.vqgan, step)
         self.prepare(fresh=step == self.first)
         loss = self._predict(step)
         self.llama.update(loss, step - self.first)
@@ -96,10 +97,14 @@ class Training:
         return Parts(self.parts.vqgan.to(memory_format=torch.contiguous_format), llama)
 
     def state(self) -> dict[str, Any]:
-        return {"vqgan": self.vqgan.state(), "codebook": self.codebook.state(), "begun": self.begun, "llama": self.llama.state()}
+        vqgan = self.vqgan.state() if self.vqgan else {"network": self.parts.vqgan.state_dict()}
+        return {"vqgan": vqgan, "codebook": self.codebook.state(), "begun": self.begun, "llama": self.llama.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.vqgan.restore(state["vqgan"])
+        if self.vqgan:
+            self.vqgan.restore(state["vqgan"])
+        else:
+            self.parts.vqgan.load_state_dict(state["vqgan"]["network"])
         self.codebook.restore(state["codebook"])
         self.begun = state["begun"]
         self.llama.restore(state["llama"])
@@ -109,7 +114,8 @@ class Training:
         if self._ready:
             return
         vqgan = self.parts.vqgan
-        vqgan.load_state_dict(self.vqgan.average.module.state_dict())
+        if self.vqgan:
+            vqgan.load_state_dict(self.vqgan.average.module.state_dict())
         vqgan.requires_grad_(False).eval()
         if fresh:
             seed_everything(derive(self.plan.seed, "codes"))
@@ -117,11 +123,11 @@ class Training:
             self.llama.average.module.load_state_dict(self.llama.network.state_dict())
         self._ready = True
 
-    def _reconstruct(self, step: int) -> Mapping[str, float]:
+    def _reconstruct(self, learner: Learner, step: int) -> Mapping[str, float]:
         """Straight-through quantisation; the codes follow the latents by themselves. Always in fp32, as the VQGAN is used."""
-        plan, network = self.plan, cast(Any, self.vqgan.network)
+        plan, network = self.plan, cast(Any, learner.network)
         if not self.begun:
-            self._begin()
+            self._begin(learner)
         truth = pictures(derive(plan.seed, "vqgan"), _indices(step, plan.vqgan_batch // 2)).to(self.device)
         latents = network.encode(truth).latents
         taken = nearest(rows(latents.detach()), self.codebook.weight)
@@ -129,22 +135,22 @@ class Training:
         made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
         error = made - truth
         loss = ABSOLUTE * error.abs().mean() + SQUARED * error.square().mean() + COMMITMENT * (latents - chosen).square().mean()
-        self.vqgan.update(loss, step)
+        learner.update(loss, step)
         if torch.isfinite(loss):
             self.codebook.update(rows(latents.detach()), taken)
         psnr = float(-10 * error.detach().square().mean().log10())
         return {"loss": float(loss.detach()), "psnr": psnr, "codes": float(taken.bincount().count_nonzero())}
 
-    def _begin(self) -> None:
+    def _begin(self, learner: Learner) -> None:
         """Principal components of pictures as latents, and k-means of these as codes."""
-        seed, count, network = derive(self.plan.seed, "first codes"), self.plan.codes * FIRST // SIDE**2, cast(Any, self.vqgan.network)
+        seed, count, network = derive(self.plan.seed, "first codes"), self.plan.codes * FIRST // SIDE**2, cast(Any, learner.network)
         drawn = [pictures(seed, range(at, min(at + 16, count // 2))) for at in range(0, count // 2, 16)]
         with torch.no_grad():
             see(network.encoder, torch.cat(drawn).to(self.device))
             self.codebook.begin(
                 torch.cat([rows(network.encode(some.to(self.device)).latents) for some in drawn]), self.plan.vqgan_batch * SIDE**2
             )
-        self.vqgan.average.module.load_state_dict(network.state_dict())
+        learner.average.module.load_state_dict(network.state_dict())
         self.begun = True
 
     def _predict(self, step: int) -> Tensor:
