@@ -151,6 +151,8 @@ def classify(
 
     reading = sources.Reading(None if attention else classifier.min_side, every, fps, all_frames, allow_urls, null)
     items = running.own_key(held.skip(sources.from_arguments(names, pipe, reading)), key)
+    if out == "-":
+        items = running.only_one(items, "inputs")
     rows, view = partial(classify_view.rows, key), partial(classify_view.view, key)
     form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console, out)
     report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=form == "table" and sys.stdout.isatty())
@@ -250,8 +252,6 @@ def _write_attention(kind: Attention, naming: Naming, answer: _Answer, record: R
     name = "attention" if kind is Attention.rollout else "heads"
     picture = overlay_heatmap(seen, heat) if heat.ndim == 2 else grid([overlay_heatmap(seen, head) for head in heat], columns=4)
     if naming.out == "-":
-        if index:
-            raise UsageError("-o - has room for one picture, and there are more inputs; name a folder with -o")
         writers.write_picture(picture)
         return {"kind": kind.value, "picture": "-", "array": "-"}
     picture_path = naming.path(record, index, name, ".png")

@@ -422,6 +422,15 @@ def test_names_of_artefacts(classify: Run, tmp_path: Path, photos: Path) -> None
     assert (wrong.code, "{stem}" in wrong.error) == (2, True)
 
 
+def test_the_output_has_room_for_one_attention_picture(classify: Run, photos: Path) -> None:
+    one = classify(photos / "camera.png", "--attention", "-o", "-")
+    with Image.open(io.BytesIO(one.stdout)) as picture:
+        assert (one.code, picture.format) == (0, "PNG")
+    several = classify(photos / "camera.png", photos / "coffee.jpg", "--attention", "-o", "-")
+    assert (several.code, several.stdout) == (2, b"")
+    assert "-o - has room for one image, and there are several inputs" in several.error
+
+
 def test_a_model_without_class_token_is_refused_before_any_work(run: Run, tiny_convnet: TinyModel, tmp_path: Path) -> None:
     result = run("classify", tmp_path / "nowhere.png", "-m", tiny_convnet.folder, "--attention")
     assert (result.code, result.stdout) == (2, b"")
