@@ -129,6 +129,8 @@ def lvm(
     if plot:
         figure = eval_lvm_view.plot(contexts, f"Perplexity by context, {models.lvm.name}")
         write(plot, lambda file: figure.savefig(file, format="png"))
+        if not quiet:
+            say(f"the plot is in {plot}")
     return 3 if stats.failed else 0
 
 

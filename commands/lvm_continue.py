@@ -164,8 +164,8 @@ def lvm_continue(
     batches = stream.run(items, making.itself, making.predict, batch_size=making.sentences_at_once, workers=1)
     code = running.drive(making.finished(batches), key, making.value, writer, report, stats, resume, first=held.lines.counts.total())
     if not quiet:
-        for path in making.strips:
-            say(f"a film strip is in {path}")
+        for words in making.films:
+            say(words)
     return code
 
 

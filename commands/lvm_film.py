@@ -39,10 +39,10 @@ class Film:
         write(path, lambda file: strip.save(file, format="PNG"))
         return True
 
-    def write_animation(self, path: Path, candidate: int) -> None:
+    def write_animation(self, path: Path, candidate: int) -> bool:
         """Write what was given and then what was made, as WebP or MP4 by the suffix, if anything was made. Raises OutputError."""
         if not self._made[candidate]:
-            return
+            return False
         from visiontk.media import film_strip
         from visiontk.media.video_writer import VideoWriter
 
@@ -56,3 +56,4 @@ class Film:
                     film.write(picture)
             data = buffer.getvalue()
         write(path, lambda file: file.write(data))
+        return True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from visiontk.adapters.lvm import Frame, VisualSentenceModel
 
-MOST_STRIPS = 12  # of which the end of a run says where they are
+MOST_FILMS = 12  # strips and animations of which the end of a run says where they are
 ROWS = {"cuda": 32, "mps": 8, "cpu": 16}  # sentences times candidates at once, where nobody says how many
 
 
@@ -67,7 +67,7 @@ class Making:
     Attributes:
         rows: sentences times candidates that are made at once; halved when memory runs out.
         stats: of images, where others count sentences.
-        strips: the first that were written.
+        films: the first strips and animations that were written, as what is said of each.
     """
 
     model: VisualSentenceModel
@@ -78,7 +78,7 @@ class Making:
     rows: int
 
     def __post_init__(self) -> None:
-        self.strips: list[str] = []
+        self.films: list[str] = []
 
     @property
     def sentences_at_once(self) -> int:
@@ -212,10 +212,12 @@ class Making:
         """Strips and animations of what there is. Raises OutputError."""
         with interrupts.held():
             for work in works:
-                if work.named.strip is not None and work.film.write_strip(work.named.strip) and len(self.strips) < MOST_STRIPS:
-                    self.strips.append(str(work.named.strip))
+                if work.named.strip is not None and work.film.write_strip(work.named.strip):
+                    self.films.append(f"a film strip is in {work.named.strip}")
                 for candidate, path in enumerate(work.named.animations):
-                    work.film.write_animation(path, candidate)
+                    if work.film.write_animation(path, candidate):
+                        self.films.append(f"an animation is in {path}")
+                del self.films[MOST_FILMS:]
 
 
 def rows_at_once(asked: int | None, device: str, candidates: int) -> int:

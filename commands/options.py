@@ -79,8 +79,14 @@ Format = Annotated[
 Out = Annotated[str | None, typer.Option("-o", "--out", metavar="DIR|FILE|TEMPLATE", help="Where artefacts go (visiontk-out/).")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace artefacts that exist.")]
 Resume = Annotated[Path | None, typer.Option("--resume", metavar="FILE.jsonl", help="Skip what FILE holds and append the rest to it.")]
-Every = Annotated[int | None, typer.Option("--every", metavar="N", min=1, help="Every N-th frame of a video. Default: all.")]
-Fps = Annotated[float | None, typer.Option("--fps", metavar="N", min=1e-6, help="N frames of a video for each second.")]
+Every = Annotated[
+    int | None,
+    typer.Option("--every", metavar="N", min=1, help="Every N-th frame of a video, or of an animation with --all-frames. Default: all."),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option("--fps", metavar="N", min=1e-6, help="N frames for each second of a video, or of an animation with --all-frames."),
+]
 AllFrames = Annotated[bool, typer.Option("--all-frames", help="All frames of animated and multi-page images, not the first alone.")]
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch http and https inputs.")]
 Null = Annotated[bool, typer.Option("-0", "--null", help="Names in the pipe end with NUL, as from find -print0.")]

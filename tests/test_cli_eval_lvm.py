@@ -411,7 +411,7 @@ def test_the_plot_shows_frames_and_answers_by_context(evaluate: Evaluate) -> Non
     save_frames("clip", 4, 0)
     result = evaluate("clip", "-", "--plot", "plot.png", stdin=to_lines([save_prompt("a", "segment", 3, palette=[[0, 0, 0], [9, 9, 9]])]))
     assert result.code == 0, result.stderr
-    assert Image.open("plot.png").size == (900, 600)
+    assert Image.open("plot.png").size == (900, 600) and "the plot is in plot.png" in result.stderr
     view = import_module(f"{visiontk.__name__}.commands.eval_lvm_view")
     [axis] = view.plot(of(result), "title").axes
     drawn_lines = {line.get_label(): line.get_xydata().tolist() for line in axis.lines}

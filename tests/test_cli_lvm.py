@@ -536,7 +536,9 @@ def test_an_animation_plays_what_was_given_and_then_what_was_made(go_on: Run, va
     from visiontk.media.video import read_frames
 
     names = row(3)
-    records = valid(go_on("--animate", *names, "-n", "2", "--candidates", "2"))  # --animate takes no file for its value
+    result = go_on("--animate", *names, "-n", "2", "--candidates", "2")  # --animate takes no file for its value
+    records = valid(result)
+    assert "an animation is in visiontk-out/2-c1-animation.webp" in result.stderr
     assert lvm(records, "animation") == [(f"visiontk-out/2-c{c}-animation.webp",) for c in (0, 1, 0, 1)]
     wanted = [np.asarray(model.fit(Image.open(name))) for name in names] + [pixels(f"visiontk-out/2-c1-next-{n:03d}.png") for n in (0, 1)]
     shown = list(images.timed_frames(files.read("visiontk-out/2-c1-animation.webp")))
