@@ -15,12 +15,12 @@ import typer
 from typer.core import TyperCommand
 
 from visiontk import settings, stream
-from visiontk.artefacts import Naming, write
+from visiontk.artefacts import DEFAULT_FOLDER, Naming, write
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
 from . import classify_view, options, running, writers
-from .console import Report, introduce
+from .console import Report, introduce, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,7 +170,13 @@ def classify(
         if features:
             features.model, features.revision = classifier.name, classifier.revision
         value = partial(_value, classifier, wanted, naming, features)
-        return running.drive(outcomes, key, value, writer, report, stats, resume, first=held.counts.total())
+        code = running.drive(outcomes, key, value, writer, report, stats, resume, first=held.counts.total())
+    if form in ("table", "csv", "tsv") and not quiet:  # JSON lines name their files
+        if attention:
+            say(f"attention, pictures and arrays: {out or DEFAULT_FOLDER}")
+        if features:
+            say(f"features: {out}")
+    return code
 
 
 def _check_room(wanted: _Wanted, out: str | None, form: str) -> None:

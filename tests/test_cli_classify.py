@@ -431,6 +431,14 @@ def test_the_output_has_room_for_one_attention_picture(classify: Run, photos: Pa
     assert "-o - has room for one image, and there are several inputs" in several.error
 
 
+def test_tables_say_where_the_artefacts_are(classify: Run, photos: Path) -> None:
+    drawn = classify(photos / "camera.png", "--attention", "--format", "csv", "-o", "seen/")
+    assert (drawn.code, "attention, pictures and arrays: seen/" in drawn.stderr) == (0, True)
+    embedded = classify(photos / "camera.png", "--embed", "--format", "table", "-o", "features.npz")
+    assert (embedded.code, "features: features.npz" in embedded.stderr) == (0, True)
+    assert "seen" not in classify(photos / "camera.png", "--attention", "-o", "seen/", "--overwrite").stderr, "JSON lines name their files"
+
+
 def test_a_model_without_class_token_is_refused_before_any_work(run: Run, tiny_convnet: TinyModel, tmp_path: Path) -> None:
     result = run("classify", tmp_path / "nowhere.png", "-m", tiny_convnet.folder, "--attention")
     assert (result.code, result.stdout) == (2, b"")
