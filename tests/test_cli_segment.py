@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
+
+from visiontk.media.video import probe
 
 if TYPE_CHECKING:
     from tests.conftest import ColourTracker, Record, Run, Valid
@@ -41,13 +44,15 @@ def picture(frame: int) -> Image.Image:
     return image
 
 
-def save_clip(path: str | Path, frames: int = FRAMES, *, times: Sequence[int] | None = None) -> str:
-    """The clip as a video without loss, 10 frames a second."""
-    import av
-
+def save_clip(
+    path: str | Path, frames: int = FRAMES, *, times: Sequence[int] | None = None, pix_fmt: str = "yuv444p", rotation: int = 0
+) -> str:
+    """The clip as a video without loss, 10 frames a second, to be shown turned by so many degrees anticlockwise."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        if rotation:
+            stream.set_display_rotation(rotation)
         for number in range(frames):
             frame: Any = av.VideoFrame.from_image(picture(number % FRAMES))  # type: ignore[no-untyped-call]
             frame.pts = times[number] if times else number
@@ -121,6 +126,38 @@ def test_a_video_gives_a_line_for_each_frame(run: Run, trackers: list[ColourTrac
         (one,) = records[number]["segment"]["objects"]
         assert (one["area"], one["box"], one["score"]) == (0, None, 0.0)
         assert one["rle"]["size"] == [HEIGHT, WIDTH] and not decode(one).any()
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_turned_video_is_segmented_as_it_is_shown(rotation: int, run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    def turned(frame: int) -> list[float] | None:
+        if (place := box("red", frame)) is None:
+            return None
+        for quarter in range(rotation // 90):
+            across = SIZE[quarter % 2]  # how wide the picture is before this quarter turn
+            place = [place[1], across - place[2], place[3], across - place[0]]
+        return place
+
+    first = turned(0)
+    assert first
+    point = f"point:{first[0] + 5},{first[1] + 5}"
+    result = run("segment", save_clip("turned.mp4", rotation=rotation), "-p", point, "-o", "overlay.mp4")
+    records = valid(result)
+    assert [boxes(record) for record in records] == [{1: turned(number)} for number in range(FRAMES)]
+    upright = SIZE if rotation == 180 else SIZE[::-1]
+    assert {tuple(one["rle"]["size"]) for record in records for one in record["segment"]["objects"]} == {upright[::-1]}
+    found = probe("overlay.mp4")
+    assert (found.width, found.height, found.frames_estimate) == (*upright, FRAMES)
+
+
+def test_ten_bits_and_frames_at_odd_times(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    times = [0, 1, 5, 6, 7, 11, 12, 20, 21, 22, 23, 40]
+    name = save_clip("deep.mkv", times=times, pix_fmt="yuv444p10le")
+    records = valid(run("segment", name, "-p", red_at(0), "-o", "overlay.mp4"))
+    assert [boxes(record) for record in records] == [{1: box("red", number)} for number in range(FRAMES)]
+    assert [record["time"] for record in records] == [time / 10 for time in times]
+    with av.open("overlay.mp4") as shown:
+        assert [round(float(frame.time), 3) for frame in shown.decode(video=0)] == [time / 10 for time in times]
 
 
 def test_the_real_model_answers_as_its_adapter_does(run: Run, tiny_sam2: Path, bunny: Path, valid: Valid) -> None:
