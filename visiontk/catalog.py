@@ -184,8 +184,7 @@ def unknown(model: str, task: str | None) -> ModelUnavailable:
     """The error for a word that nobody knows, with the nearest of the task's names, or of all."""
     import difflib
 
-    other = next((entry for entry in entries() if entry.name == model), None)
-    if other is not None:
+    if (other := find(model)) is not None:
         return ModelUnavailable(f"{model} is a model for {other.task}, not for {task}; see `visiontk models list`")
     known = [entry.name for entry in entries() if task in (None, entry.task)]
     near = difflib.get_close_matches(model, known, 1)

@@ -270,7 +270,8 @@ def _from_bytes(record: Record, data: bytes, reading: Reading) -> Iterator[Item[
         return
     index = -1
     try:
-        many, moving = images.frame_count(data) > 1, images.is_animated(data)
+        many = images.frame_count(data) > 1
+        moving = many and images.is_animated(data)
         keep = video.sampler(*((reading.every, reading.fps) if moving else (None, None)), tick=_GIF_TICK_S)  # pages have no time
         for index, (time, image) in enumerate(images.timed_frames(data, min_side=reading.min_side)):
             about = ({"frame": index} if many else {}) | ({"time": round(time, 6)} if moving else {})
