@@ -74,7 +74,7 @@ def split_revision(repo: str) -> tuple[str, str | None]:
 def check(repo: str) -> None:
     """Raise `ModelUnavailable` for what can be no hub id, before the cache or the hub is asked."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     name, revision = split_revision(repo)
     try:
