@@ -65,6 +65,13 @@ def classify(
     augment: Annotated[Augment, typer.Option("--augment", help="light: crops and flips; strong: RandAugment besides.")] = Augment.light,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing", metavar="X", min=0.0, max=0.99, help="Such as 0.1.")] = 0.0,
     mixup: Annotated[float, typer.Option("--mixup", metavar="ALPHA", min=0.0, help="Mix images in pairs, such as 0.2.")] = 0.0,
+    patch_drop: Annotated[
+        float,
+        typer.Option("--patch-drop", metavar="X", min=0.0, max=0.95, help="Leave out this share of a ViT's patches, such as 0.5; faster."),
+    ] = 0.0,
+    whole_after: Annotated[
+        int | None, typer.Option("--whole-after", metavar="N", min=1, help="With --patch-drop: leave out none after N steps.")
+    ] = None,
     ema: Annotated[
         float | None, typer.Option("--ema", metavar="X", min=0.0, max=1.0, help="Keep a moving average of the weights, such as 0.999.")
     ] = None,
@@ -128,6 +135,8 @@ def classify(
         augment=augment.value,
         label_smoothing=label_smoothing,
         mixup=mixup,
+        patch_drop=patch_drop,
+        whole_after=whole_after,
         ema=ema,
         val_share=val_share,
         half=half,

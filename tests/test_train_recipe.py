@@ -10,6 +10,7 @@ import torch
 
 from visiontk.errors import ModelUnavailable, UsageError
 from visiontk.training.network import head, make_network, parse_arguments
+from visiontk.training.patch_dropout import PatchDropping
 from visiontk.training.pictures import StepOrder
 from visiontk.training.plan import Plan, schedule
 from visiontk.training.recipe import learning_rate, make_optimiser
@@ -59,6 +60,7 @@ OF_STEPS: dict[str, Any] = {
     "augment": "strong",
     "label_smoothing": 0.1,
     "mixup": 0.2,
+    "patch_drop": 0.5,
     "ema": 0.9,
     "eval_every": 2,
     "save_every": 2,
@@ -79,12 +81,45 @@ def test_probes_refuse_what_they_do_not_use(name: str) -> None:
     Plan("d", model="m", **{name: value}).check()
 
 
+def test_patches_are_left_out_of_a_vit_until_it_is_to_see_them_all() -> None:
+    plan = Plan("d", from_scratch="test_vit", patch_drop=0.75, whole_after=2)
+    network: Any = make_network(plan, ["a", "b"])
+    dropping = PatchDropping(network, plan)
+    patches = network.patch_embed.num_patches
+    seen: list[int] = []
+    network.blocks[0].register_forward_hook(lambda block, arguments, answer: seen.append(answer.shape[1]))
+    for step in range(4):
+        dropping.begin(step)
+        network.train()(torch.zeros(1, 3, 160, 160))
+    dropping.begin(0)
+    network.eval()(torch.zeros(1, 3, 160, 160))
+    assert seen == [patches // 4 + 1] * 2 + [patches + 1] * 3
+    assert network.state_dict().keys() == make_network(Plan("d", from_scratch="test_vit"), ["a", "b"]).state_dict().keys()
+
+
+def test_without_an_end_patches_are_left_out_to_the_last_step() -> None:
+    network: Any = make_network(Plan("d", from_scratch="test_vit"), ["a"])
+    dropping = PatchDropping(network, Plan("d", from_scratch="test_vit", patch_drop=0.5))
+    dropping.begin(10**6)
+    assert network.patch_drop.prob == 0.5
+
+
+def test_patches_can_be_left_out_of_transformers_only() -> None:
+    plan = Plan("d", from_scratch="resnet18", patch_drop=0.5)
+    with pytest.raises(UsageError, match="--patch-drop is for plain vision transformers, and this is a ResNet; leave it out"):
+        PatchDropping(make_network(plan, ["a"]), plan)
+    with pytest.raises(UsageError, match="--whole-after ends --patch-drop, which is not there"):
+        Plan("d", model="m", whole_after=3).check()
+
+
 def test_probes_take_what_they_use() -> None:
     used: dict[str, Any] = {"arch_args": "a=1", "size": 32, "val_share": 0.2, "seed": 4}
     for plan in (Plan("d", model="m", linear_probe=True, **used), Plan("d", model="m", few_shot="1,5", **used)):
         plan.check()
         with pytest.raises(UsageError, match=r"leave out --compile$"):
             plan.check(["--compile"])
+    with pytest.raises(UsageError, match=r"leave out --patch-drop and --whole-after$"):
+        Plan("d", model="m", linear_probe=True, patch_drop=0.5, whole_after=3).check()
     with pytest.raises(UsageError, match=r"leave out --epochs, --lr and --ema$"):
         Plan("d", model="m", linear_probe=True, lr=0.1, ema=0.9, epochs=0.0).check()
     Plan("d", model="m").check(["--compile"])

@@ -80,6 +80,7 @@ def test_solid_colours_are_learnt_and_the_card_states_what_load_gives(run: Run, 
 def test_a_run_that_was_killed_comes_to_the_same_weights(run: Run, tmp_path: Path) -> None:
     solid_colours(tmp_path / "data", each=10)
     more = ["--steps", "40", "-b", "12", "--accumulate", "2", "--ema", "0.9", "--mixup", "0.2", "--augment", "strong", "--save-every", "3"]
+    more += ["--patch-drop", "0.5", "--whole-after", "30"]
     command = ["train", "classify", "data", *NEW, *more, "--arch-args", "patch_size=8,drop_rate=0.1,drop_path_rate=0.1"]
     assert run(*command, "-o", "whole").code == 0
 

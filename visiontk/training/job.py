@@ -168,6 +168,12 @@ def _method(plan: Plan, planned: Schedule) -> str:
     extras = [f"weight decay {planned.weight_decay:g}", f"gradients clipped at norm {planned.clip:g}", f"augmentation {plan.augment}"]
     extras += [f"label smoothing {plan.label_smoothing:g}"] if plan.label_smoothing else []
     extras += [f"mixup {plan.mixup:g}"] if plan.mixup else []
+    extras += [_dropping(plan)] if plan.patch_drop else []
     extras += [f"moving average of the weights {plan.ema:g}"] if plan.ema else []
     rate = f"learning rate {planned.lr:g} with {planned.warmup} steps of linear warm-up, then half a cosine to 0"
     return f"{optimiser}; {planned.steps} steps of {planned.batch} images; {rate}; {', '.join(extras)}."
+
+
+def _dropping(plan: Plan) -> str:
+    until = "" if plan.whole_after is None else f" in the first {plan.whole_after} steps"
+    return f"{plan.patch_drop:g} of the patches left out{until}"

@@ -18,6 +18,7 @@ from . import checkpoint
 from .chance import derive, seed_everything
 from .checkpoint import Folder
 from .measure import measure
+from .patch_dropout import PatchDropping
 from .pictures import Batch, DataConfig, Pictures, StepOrder, loader
 from .plan import Plan, Schedule
 from .recipe import Normaliser, learning_rate, make_loss, make_optimiser, make_targets
@@ -59,6 +60,7 @@ class Loop:
         self.accelerator, self.pieces, self.plan, self.schedule = accelerator, pieces, plan, schedule
         self.folder, self.listener, self.hold = folder, listener, hold
         self.network = pieces.network
+        self.patches = PatchDropping(pieces.network, plan)
         self.ema = self._make_ema()
         self.model, self.optimiser = accelerator.prepare(self.network, make_optimiser(self.network, plan, schedule))
         if self.ema is not None:
@@ -113,6 +115,7 @@ class Loop:
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(self.step, self.schedule)
             self.model.train()
+            self.patches.begin(self.step)
             for number, part in enumerate(parts):
                 seed_everything(derive(self.plan.seed, "pass", self.step, number, self.accelerator.process_index))
                 self._learn(part)

@@ -23,7 +23,7 @@ EVALUATIONS, LOG_LINES, MOST_STEPS_UNSAVED = 20, 200, 200
 AUGMENTS = ("none", "light", "strong")
 # What a probe has no use for: it takes no steps, and the few-shot one writes no model and has a penalty of its own.
 _OF_STEPS = {"epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "clip", "augment", "label_smoothing", "mixup", "ema"}
-_OF_STEPS |= {"eval_every", "save_every"}
+_OF_STEPS |= {"patch_drop", "whole_after", "eval_every", "save_every"}
 _OF_MODELS = {"weight_decay", "half"}
 
 
@@ -53,6 +53,8 @@ class Plan:
     augment: str = "light"
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    patch_drop: float = 0.0
+    whole_after: int | None = None
     ema: float | None = None
     val_share: float = 0.1
     half: bool = False
@@ -83,6 +85,8 @@ class Plan:
         if idle:
             probe = "--linear-probe trains no weights" if self.linear_probe else "--few-shot trains nothing and writes no model"
             raise UsageError(f"{probe}; leave out {' and '.join(filter(None, [', '.join(idle[:-1]), idle[-1]]))}")
+        if self.whole_after is not None and not self.patch_drop:
+            raise UsageError("--whole-after ends --patch-drop, which is not there; give both or neither")
 
     @property
     def probes(self) -> bool:
