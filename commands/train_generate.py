@@ -24,6 +24,15 @@ def generate(
         typer.Option("--vae-steps", metavar="N", min=0, help="Before them, updates of the autoencoder. Default: 1500; 0 with --model."),
     ] = None,
     size: Annotated[int, typer.Option("--size", metavar="N", min=32, help="Side of the pictures in pixels, a multiple of 16.")] = 64,
+    pictures: Annotated[
+        int | None,
+        typer.Option(
+            "--pictures",
+            metavar="N",
+            min=1,
+            help="Learn from N pictures again and again, which spares rendering and encoding. Default: new ones at every step.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Pictures per step.")] = 32,
     vae_batch: Annotated[int, typer.Option("--vae-batch", metavar="N", min=1, help="Likewise, of the autoencoder.")] = 8,
     lr: train_options.LearningRate = 8e-4,
@@ -68,6 +77,7 @@ def generate(
         steps=steps,
         vae_steps=vae_steps,
         size=size,
+        pictures=pictures,
         batch=batch,
         vae_batch=vae_batch,
         lr=lr,

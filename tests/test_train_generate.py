@@ -17,7 +17,7 @@ from tests.training_runs import course
 from visiontk.errors import UsageError
 from visiontk.tiny import world
 from visiontk.tiny.files import picture
-from visiontk.training import generate_learn, generate_measure, generate_words, generate_world
+from visiontk.training import generate_learn, generate_measure, generate_pictures, generate_words, generate_world
 from visiontk.training.chance import seed_everything
 from visiontk.training.generate_network import new_parts
 from visiontk.training.generate_plan import GeneratePlan
@@ -81,6 +81,45 @@ def test_calm_things_stand_upright_in_the_middle_and_in_one_style() -> None:
     assert len(pairs) > 50 and min(alike) > 0.7 and np.median(alike) > 0.95  # not mirrored, hardly turned
 
 
+def encode(images: torch.Tensor) -> torch.Tensor:
+    """Each picture's own mean as its latents, so that a picture is known by them."""
+    return images.mean((1, 2, 3), keepdim=True)
+
+
+def test_kept_pictures_are_made_once_and_seen_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    render = generate_world.scenes
+
+    def scenes(seed: int, indices: Any, size: int, *, calm: bool = False) -> Any:
+        made.extend(indices)
+        return render(seed, indices, size, calm=calm)
+
+    monkeypatch.setattr(generate_pictures, "scenes", scenes)
+    torch.manual_seed(0)
+    kept = generate_pictures.Kept(encode, 5, 20, 32, calm=True)
+    batches = [kept.draw(8) for _ in range(30)]
+    assert sorted(made) == list(range(20))
+    latents, captions = generate_pictures.rendered(encode, 5, range(20), 32, calm=True)
+    truth = {float(value): caption for value, caption in zip(latents.flatten(), captions, strict=True)}
+    seen = [(float(value), caption) for found, told in batches for value, caption in zip(found.flatten(), told, strict=True)]
+    assert len(seen) == 240 and all(truth[value] == caption for value, caption in seen)
+    assert {value for value, _ in seen} == set(truth)
+
+
+def test_what_a_kept_picture_is_does_not_depend_on_when_it_is_asked_for() -> None:
+    """A run that goes on asks for other pictures first; the autoencoder's last bits may depend on the batch."""
+    vae = new_parts(32).vae
+    seen: list[list[torch.Tensor]] = []
+    for skipped in (0, 3):
+        kept = generate_pictures.Kept(lambda images: vae.encode(images).latents, 5, 40, 32, calm=False)
+        torch.manual_seed(skipped)
+        for _ in range(skipped):
+            kept.draw(5)
+        torch.manual_seed(9)
+        seen.append([kept.draw(6)[0] for _ in range(4)])
+    assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
+
+
 def test_things_are_calm_after_the_step_that_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     render = generate_world.scenes
@@ -89,7 +128,7 @@ def test_things_are_calm_after_the_step_that_the_plan_says(monkeypatch: pytest.M
         seen.append(calm)
         return render(*arguments, calm=calm)
 
-    monkeypatch.setattr(generate_learn, "scenes", scenes)
+    monkeypatch.setattr(generate_pictures, "scenes", scenes)
     training = generate_learn.Training(replace(PLAN, steps=3, vae_steps=0, calm_after=1), started(), new_parts(32))
     for step in range(3):
         training.advance(step)
@@ -193,20 +232,20 @@ def test_the_schedule_of_the_learning_rate_begins_anew_with_the_second_part() ->
     assert training.rate(49) == pytest.approx(8e-4) and training.rate(40) == pytest.approx(8e-5) and training.rate(139) < 1e-6
 
 
-def trained(folder: Path, stop_after: int | None = None) -> Any:
+def trained(folder: Path, stop_after: int | None = None, plan: GeneratePlan = PLAN) -> Any:
     """What a run of two and two steps comes to, stopped as Ctrl-C does after so many."""
     seed_everything(1)
-    training = generate_learn.Training(PLAN, started(), new_parts(32))
+    training = generate_learn.Training(plan, started(), new_parts(32))
     assert course(training, 4, folder, stop_after).step == 4
     return training.finished()
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: int) -> None:
-    whole = trained(tmp_path / "whole")
+@pytest.mark.parametrize(("stop", "plan"), [(1, PLAN), (3, PLAN), (3, replace(PLAN, pictures=40, calm_after=1))])
+def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: int, plan: GeneratePlan) -> None:
+    whole = trained(tmp_path / "whole", plan=plan)
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "stopped", stop_after=stop)
-    again = trained(tmp_path / "stopped")
+        trained(tmp_path / "stopped", stop, plan)
+    again = trained(tmp_path / "stopped", plan=plan)
     for part in ("vae", "unet", "text_encoder"):
         for name, value in getattr(whole, part).state_dict().items():
             assert torch.equal(value, getattr(again, part).state_dict()[name]), (part, name)
@@ -243,6 +282,20 @@ def test_the_folder_is_a_pipeline_that_diffusers_reads(tmp_path: Path) -> None:
         for name, value in getattr(parts, part).state_dict().items():
             assert torch.equal(value.float(), getattr(again, part).state_dict()[name]), (part, name)
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt")]
+
+
+def test_the_sentence_reaches_every_level_of_the_network() -> None:
+    """It is pooled into what scales and shifts the layers, so that it counts where there is no attention to its words as well."""
+    parts = new_parts(32)
+    first = parts.unet.down_blocks[0]
+    seen: list[torch.Tensor] = []
+    first.register_forward_hook(lambda block, arguments, answer: seen.append(answer[0]))
+    assert not hasattr(first, "attentions") and parts.unet.config.resnet_time_scale_shift == "scale_shift"
+    for text in ("a red apple", "a dog"):
+        tokens = parts.tokenizer([text], padding="max_length", return_tensors="pt").input_ids
+        with torch.no_grad():
+            parts.unet(torch.zeros(1, 4, 8, 8), torch.tensor([10]), parts.text_encoder(tokens).last_hidden_state)
+    assert float((seen[0] - seen[1]).abs().max()) > 1e-3
 
 
 def test_the_prompts_name_every_thing_before_colours_that_it_has_not() -> None:

@@ -13,6 +13,7 @@ from visiontk.runtime import Started
 
 from .chance import derive, seed_everything
 from .generate_network import Parts
+from .generate_pictures import Kept, rendered
 from .generate_plan import GeneratePlan
 from .generate_world import pixels, scenes
 from .learner import Learner, autocast
@@ -36,6 +37,7 @@ class Training:
         self.vae = Learner(parts.vae, plan, self.device, lr=plan.vae_lr, steps=self.first)
         both = nn.ModuleList([parts.unet, parts.text_encoder])
         self.denoiser = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps)
+        self._kept: dict[bool, Kept] = {}  # by whether they are calm
         self._ready = False  # the autoencoder is done, and its latents have been measured
         self._alphas = parts.scheduler.alphas_cumprod.to(started.device)
 
@@ -99,13 +101,10 @@ class Training:
     def _denoise(self, step: int) -> Tensor:
         """Velocity prediction (Salimans & Ho 2022, arXiv 2202.00512, appendix D)."""
         plan, parts = self.plan, self.parts
-        calm = plan.calm_after is not None and step - self.first >= plan.calm_after
-        drawn = scenes(derive(plan.seed, "generate"), _indices(step - self.first, plan.batch), plan.size, calm=calm)
-        captions = ["" if float(share) < plan.drop else text for share, text in zip(torch.rand(plan.batch), drawn.captions, strict=True)]
+        latents, told = self._pictures(step - self.first)
+        captions = ["" if float(share) < plan.drop else text for share, text in zip(torch.rand(plan.batch), told, strict=True)]
         both: Any = self.denoiser.network
         unet, text_encoder = both
-        with torch.no_grad():
-            latents = parts.vae.encode(pixels(drawn.images).to(self.device)).latents * parts.vae.config.scaling_factor
         noise = torch.randn(latents.shape).to(self.device)
         # Spread evenly over the batch, which makes the loss less noisy than drawing each on its own.
         times = ((torch.arange(plan.batch) + torch.rand(1)) / plan.batch * len(self._alphas)).long()[torch.randperm(plan.batch)]
@@ -120,6 +119,20 @@ class Training:
         weights = ratio.clamp(*SNR) / (ratio + 1)
         loss: Tensor = (weights * (guess.float() - velocity).square().mean((1, 2, 3))).mean()
         return loss
+
+    def _pictures(self, step: int) -> tuple[Tensor, list[str]]:
+        """Latents of a batch of pictures, and their captions."""
+        plan, seed = self.plan, derive(self.plan.seed, "generate")
+        calm = plan.calm_after is not None and step >= plan.calm_after
+        if plan.pictures is None:
+            return rendered(self._encode, seed, _indices(step, plan.batch), plan.size, calm=calm)
+        if calm not in self._kept:
+            self._kept[calm] = Kept(self._encode, seed, plan.pictures, plan.size, calm=calm)
+        return self._kept[calm].draw(plan.batch)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.parts.vae.encode(images.to(self.device)).latents * self.parts.vae.config.scaling_factor
+        return latents
 
 
 def _indices(step: int, batch: int) -> Sequence[int]:

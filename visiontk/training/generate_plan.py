@@ -21,6 +21,8 @@ class GeneratePlan:
         steps: updates of the U-Net and the text encoder.
         vae_steps: updates of the autoencoder before them; None is as many as `VAE_STEPS`, or none with ``model``.
         size: side of the pictures in pixels, a multiple of 16.
+        pictures: how many different ones the U-Net learns from, again and again, which spares rendering and encoding them; None is new
+            ones at every step.
         batch, vae_batch: pictures of a step.
         lr, vae_lr: highest learning rates; up in a line for ``warmup`` steps, then down along half a cosine.
         weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
@@ -35,6 +37,7 @@ class GeneratePlan:
     steps: int = 10_000
     vae_steps: int | None = None
     size: int = 64
+    pictures: int | None = None
     batch: int = 32
     vae_batch: int = 8
     lr: float = 8e-4
