@@ -38,8 +38,8 @@ def video(count: int) -> Path:
     return Path(made(f"video-{count}", make)[0])
 
 
-def large_model() -> Path:
-    """A folder with SAM 2.1's smallest configuration and seeded random weights: speed does not depend on the values."""
+def large_model(size: str = "t") -> Path:
+    """A folder with SAM 2.1's configuration of a size (t, s, b+ or l) and seeded random weights: speed does not depend on the values."""
 
     def make(folder: Path) -> None:
         import sam2
@@ -49,11 +49,11 @@ def large_model() -> Path:
         from safetensors.torch import save_file
 
         torch.manual_seed(0)
-        text = (Path(sam2.__path__[0]) / "configs" / "sam2.1" / "sam2.1_hiera_t.yaml").read_text("utf-8")
+        text = (Path(sam2.__path__[0]) / "configs" / "sam2.1" / f"sam2.1_hiera_{size}.yaml").read_text("utf-8")
         model = instantiate(OmegaConf.create(text).model)
         with torch.no_grad():  # an object that is hidden would spare ours the resizing of its mask
             model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(10.0)
         (folder / "config.yaml").write_text(text, "utf-8")
         save_file(model.state_dict(), folder / "model.safetensors")
 
-    return Path(made("sam2.1_hiera_t", make)[0]).parent
+    return Path(made(f"sam2.1_hiera_{size}", make)[0]).parent

@@ -20,6 +20,7 @@ from .console import Report, introduce, say, warner
 from .segment_inputs import Run
 from .segment_outputs import Artefacts, Kind
 from .segment_sheet import Sheet
+from .segment_stale import EarlierObjects
 
 if TYPE_CHECKING:
     from visiontk.adapters.segment import Everything
@@ -159,7 +160,8 @@ def segment(
     if held.counts:
         naming.go_on(held.files)
     sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and sys.stdout.isatty() and not quiet else None
-    artefacts = Artefacts(kinds, naming, sheet, warner(quiet=quiet))
+    earlier = EarlierObjects() if overwrite and not held.counts else None  # what is gone on with has files of its own there
+    artefacts = Artefacts(kinds, naming, sheet, warner(quiet=quiet), earlier)
 
     from visiontk.adapters.segment import load
 
@@ -174,7 +176,7 @@ def segment(
     rows, view = partial(segment_view.rows, key), partial(segment_view.view, key)
     form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console, out)
     count = partial(sources.count_frames, names, start, end)
-    report = Report("frames", quiet=quiet, count=count, on_stdout=form == "table" and sys.stdout.isatty())
+    report = Report("frames", quiet=quiet, count=count, on_stdout=form == "table" and sys.stdout.isatty(), verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     with artefacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from visiontk.artefacts import Naming, write, writing
+from visiontk.artefacts import Naming, is_folder, write, writing
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from visiontk.adapters.segment import ObjectMask, ObjectPrompt
     from visiontk.media.mask_files import Coco
+
+    from .segment_stale import EarlierObjects
 
 Save = Callable[[BinaryIO], object]
 
@@ -113,12 +115,21 @@ class Seen:
 class Artefacts:
     """All files of a run; a context manager, on leaving which those that are about the whole run are written, also when it is stopped.
 
+    With ``earlier``, files of a picture's objects that an earlier run left and this one does not make are removed.
+
     Raises:
         UsageError: COCO's file exists.
     """
 
-    def __init__(self, kinds: Sequence[Kind], naming: Naming, sheet: Sheet | None, warn: Callable[[str], None]) -> None:
-        self.kinds, self.naming, self.sheet, self.warn = kinds, naming, sheet, warn
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        naming: Naming,
+        sheet: Sheet | None,
+        warn: Callable[[str], None],
+        earlier: EarlierObjects | None = None,
+    ) -> None:
+        self.kinds, self.naming, self.sheet, self.warn, self._earlier = kinds, naming, sheet, warn, earlier
         self._stack = ExitStack()
         self._coco: Coco | None = None
         self._on_output = 0
@@ -174,7 +185,16 @@ class Artefacts:
                 files[kind.value].append(str(path))
             else:
                 files[kind.value] = str(path)
+        self._remove_earlier(record, index, {path for _, path, _ in planned})
         return files | self.add_to_coco(record, seen)
+
+    def _remove_earlier(self, record: Record, index: int, written: Collection[Path]) -> None:
+        """What is left of objects that the picture has no more, where names say which object a file is of. Raises OutputError."""
+        out = self.naming.out
+        if self._earlier and (out is None or ("{kind}" in out if "{" in out else is_folder(out))):
+            for kind in PER_OBJECT:
+                if kind in self.kinds:
+                    self._earlier.remove(self.naming.name(record, index, f"{kind}-0", SUFFIXES[kind]), written)
 
     def draw(self, record: Record, seen: Seen) -> Image | None:
         """The overlay, where one is to be saved; the contact sheet gets its share."""

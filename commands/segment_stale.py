@@ -1,9 +1,9 @@
-"""What an earlier run left in a folder of frames that is written again: its frames that do not come now would pass for this run's."""
+"""What an earlier run left where files are written again: its frames and objects that do not come now would pass for this run's."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from visiontk.errors import OutputError
@@ -12,6 +12,7 @@ from .segment_outputs import PER_OBJECT, SUFFIXES, Kind
 
 _NUMBERED = re.compile(r"(.*?)\d+", re.DOTALL)
 _OBJECT = re.compile(r"\d{3,}")
+_OF_OBJECT = re.compile(rf"(.*(?:{'|'.join(PER_OBJECT)})-)[1-9]\d*\.png", re.DOTALL)
 
 
 class Earlier:
@@ -37,13 +38,7 @@ class Earlier:
             OutputError: a file cannot be removed.
         """
         for path in sorted(self._left):
-            try:
-                if _is_own(path):
-                    path.unlink()
-                    if _OBJECT.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
-                        path.parent.rmdir()
-            except OSError as error:
-                raise OutputError(f"cannot remove {path} of an earlier run ({error.strerror}); name another place with -o") from error
+            _remove(path)
 
     def _found(self, kind: Kind, folder: Path) -> Iterator[Path]:
         pattern = ("*/*" if kind in PER_OBJECT else "*") + SUFFIXES[kind]
@@ -52,6 +47,49 @@ class Earlier:
             numbered = match is not None and match[1] in self._beginnings and len(path.stem) - len(match[1]) >= self._digits
             if numbered and (kind not in PER_OBJECT or _OBJECT.fullmatch(path.parent.name)):
                 yield path
+
+
+class EarlierObjects:
+    """Files of objects of single pictures, ``NAME-binary-4.png``, that were there before. Each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, set[Path]]] = {}
+
+    def remove(self, nobody: Path, written: Collection[Path]) -> None:
+        """Remove those of one picture and kind that this run has not ``written`` and that are visiontk's own by what stands in them.
+
+        ``nobody`` is the name that object 0 would have, which there is none of. Where it does not end in the object's number, as the name
+        of a second picture that is called alike, nobody can tell whose files these are, and they stay.
+
+        Raises:
+            OutputError: a file cannot be removed.
+        """
+        if nobody.parent not in self._folders:
+            self._folders[nobody.parent] = self._listed(nobody.parent)
+        if nobody.stem.endswith("-0"):
+            for path in sorted(self._folders[nobody.parent].pop(nobody.stem[:-1], set()).difference(written)):
+                _remove(path)
+
+    def _listed(self, folder: Path) -> dict[str, set[Path]]:
+        """Files by their names up to the object's number."""
+        found: dict[str, set[Path]] = {}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if match := _OF_OBJECT.fullmatch(path.name):
+                found.setdefault(match[1], set()).add(path)
+        return found
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if it is visiontk's own, and the folder of an object that is empty then. Raises OutputError."""
+    try:
+        if _is_own(path):
+            path.unlink()
+            if _OBJECT.fullmatch(path.parent.name) and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    except FileNotFoundError:
+        return  # someone else was quicker
+    except OSError as error:
+        raise OutputError(f"cannot remove {path} of an earlier run ({error.strerror}); name another place with -o") from error
 
 
 def _is_own(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,12 @@ def test_a_point_is_the_middle_and_the_default(run: Run, trackers: list[ColourTr
     assert not Path("visiontk-out").exists(), "no files in a pipe"
 
 
+def test_verbose_says_what_runs_where_and_how_fast(run: Run, trackers: list[ColourTracker]) -> None:
+    said = run("segment", save_clip("clip.mp4"), "-p", red_at(0), "-v").stderr
+    assert "colours sha256:0 on cpu" in said and re.search(rf"{FRAMES} frames in \d+\.\d s, \d+\.\d a second", said), said
+    assert "a second" not in run("segment", "clip.mp4", "-p", red_at(0)).stderr
+
+
 def test_a_video_gives_a_line_for_each_frame(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     records = valid(run("segment", save_clip("clip.mp4"), "-p", red_at(0)))
     assert [list(record) for record in records] == [["path", "frame", "time", "segment"]] * FRAMES
@@ -148,6 +155,24 @@ def test_a_turned_video_is_segmented_as_it_is_shown(rotation: int, run: Run, tra
     assert {tuple(one["rle"]["size"]) for record in records for one in record["segment"]["objects"]} == {upright[::-1]}
     found = probe("overlay.mp4")
     assert (found.width, found.height, found.frames_estimate) == (*upright, FRAMES)
+
+
+def test_a_portrait_of_odd_sides(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    """Masks are of just that size. H.264 has even sides alone, so the overlay repeats the last column and row."""
+    place = (7, 60, 22, 97)
+    with av.open("odd.mkv", "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 51, 97, "bgr0"
+        for _ in range(3):
+            image = Image.new("RGB", (51, 97), GROUND)
+            image.paste(RED, place)
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode())
+    records = valid(run("segment", "odd.mkv", "-p", "point:10,96", "--save", "overlay,masks", "-o", "out"))
+    assert [boxes(record) for record in records] == [{1: [*place]}] * 3
+    assert {tuple(one["rle"]["size"]) for record in records for one in record["segment"]["objects"]} == {(97, 51)}
+    assert Image.open("out/odd/00002.png").size == (51, 97)
+    assert (probe("out/odd-overlay.mp4").width, probe("out/odd-overlay.mp4").height) == (52, 98)
 
 
 def test_ten_bits_and_frames_at_odd_times(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:

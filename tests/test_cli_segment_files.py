@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -317,6 +318,43 @@ def test_frames_in_files_of_an_earlier_run_are_known_by_their_beginning(run: Run
     assert names("out") == ["bear/00003.png", "bear/f0.png", "bear/f1.png", "bear/g3.png"]
 
 
+def test_a_picture_s_objects_are_replaced_as_a_whole(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    picture().save("a-1.png")
+    Path("in").mkdir()
+    picture().save("in/a.png")
+    arguments = ["segment", "a-1.png", "a.png", "--save", "binary,cutout", "-o", "out"]
+    assert run(*arguments, *POINTS).code == 0
+    before = names("out")
+    assert [name for name in before if "-4" in name] == ["a-1-binary-4.png", "a-1-cutout-4.png", "a-binary-4.png", "a-cutout-4.png"]
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save("out/a-binary-7.png")  # as another program writes a mask
+    for strange in ("a-binary-04.png", "a-binary-4-2.png", "b-binary-4.png"):
+        Path("out", strange).write_bytes(Path("out/a-binary-4.png").read_bytes())
+    kept = {"a-binary-7.png", "a-binary-04.png", "a-binary-4-2.png", "b-binary-4.png"}
+    assert run("segment", "a.png", "-p", "point:900,9", *arguments[3:], "--overwrite").code == 3
+    assert set(names("out")) == {*before, *kept}, "an error removes nothing"
+    assert run("segment", "in/a.png", "a.png", "-p", "point:15,15", *arguments[3:], "--overwrite").code == 0
+    twice = {"a-binary-1-2.png", "a-cutout-1-2.png"}
+    assert set(names("out")) == {*before, *kept, *twice} - {"a-binary-4.png", "a-cutout-4.png"}, "of the one that was made again"
+    assert run("segment", "a.png", "--prompts", "none.json", *arguments[3:], "--overwrite").code == 2
+    Path("none.json").write_text("[]")
+    assert run("segment", "a-1.png", "--prompts", "none.json", *arguments[3:], "--overwrite").code == 0
+    assert not [name for name in names("out") if name.startswith("a-1-")], "all of them, where there is no object at all"
+
+
+def test_a_run_that_goes_on_removes_no_file_of_its_first_part(run: Run, trackers: list[ColourTracker]) -> None:
+    for name in ("x/a.png", "y/a.png"):
+        Path(name).parent.mkdir()
+        picture().save(name)
+    arguments = ["segment", "x/a.png", "y/a.png", *POINTS, "--save", "binary", "-o", "out", "--overwrite", "--resume", "lines.jsonl"]
+    assert run(*arguments).code == 0
+    made = names("out")
+    lines = Path("lines.jsonl").read_bytes().splitlines(keepends=True)
+    Path("lines.jsonl").write_bytes(lines[0])
+    assert run(*arguments).code == 0
+    assert names("out") == made == ["a-binary-1-2.png", "a-binary-1.png", "a-binary-4-2.png", "a-binary-4.png"]
+
+
 def test_masks_say_what_made_them(run: Run, trackers: list[ColourTracker]) -> None:
     run("segment", save_clip("clip.mp4", 1), *POINTS, *FOLDERS)
     for path in Path("out").rglob("*.png"):
@@ -363,7 +401,7 @@ def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path, on_term
     save_clip("clip.mp4", 30)
     arguments = ["segment", "clip.mp4", "-p", "point:15,15", "-m", str(tiny_sam2)]
     drawn = on_terminal(*arguments, TERM="dumb")
-    assert "frame 29" in drawn and "30 frames in" in drawn
+    assert "frame 29" in drawn and re.search(r"30 frames in [\d.]+ s, [\d.]+ a second", drawn)
     assert "an overlay is in visiontk-out/clip-overlay.mp4" in drawn
     assert "a contact sheet is in visiontk-out/contact-sheet.png" in drawn
     assert names("visiontk-out") == ["clip-overlay.mp4", "contact-sheet.png"]

@@ -165,6 +165,18 @@ def test_and_so_they_are_under_bf16_autocast(clip: list[Image.Image], monkeypatc
     agree(ours, clip[:7], official(clip[:7], prompts, monkeypatch, bf16=True), results)
 
 
+def test_fp16_is_near_to_float32(clip: list[Image.Image]) -> None:
+    """Not to the bit: the official predictor, whose memories are bf16 in every dtype, cannot be run in it."""
+    prompts = [POINT, mask_prompt(3, 0), ObjectPrompt(2, 2, box=BOX.box), ObjectPrompt(1, 4, points=CLICK.points, labels=CLICK.labels)]
+    half, single = Watched("fp16"), Watched()
+    results = list(half.video(enumerate(clip[:7]), prompts))
+    assert [[one.object_id for one in result.objects] for result in results] == [[1, 3]] * 2 + [[1, 2, 3]] * 5
+    list(single.video(enumerate(clip[:7]), prompts))
+    for ours, exact in zip(half.logits, single.logits, strict=True):
+        for number, logits in exact.items():
+            assert ((ours[number] > 0) == (logits > 0)).float().mean() > 0.98
+
+
 def test_and_so_they_are_with_memories_that_reach_as_far_as_in_the_published_models(
     clip: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:

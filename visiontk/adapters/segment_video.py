@@ -171,11 +171,15 @@ class Tracker:
         return Heads(ious, logits, full, pointer, score)
 
     def _remembered(self, features: Features, heads: Heads, full: Tensor, *, prompted: bool) -> Output:
-        """What later frames read of this one. Spatial memories are kept in bf16 in every dtype, as the official predictor does."""
+        """What later frames read of this one. Spatial memories are kept in bf16, as the official predictor does in every dtype.
+
+        Under fp16 autocast they are fp16: it joins no bf16 to anything, and the official predictor fails on its second frame.
+        """
         encode = self.network.model._encode_new_memory
         memory, positions = encode(features.maps, features.shapes, full, heads.score, prompted)
         self._positions = self._positions or [encoding[:1].clone() for encoding in positions]
-        return {"maskmem_features": memory.to(torch.bfloat16), "maskmem_pos_enc": self._positions, "obj_ptr": heads.pointer}
+        kept = torch.float16 if self.network.runtime.dtype == torch.float16 else torch.bfloat16
+        return {"maskmem_features": memory.to(kept), "maskmem_pos_enc": self._positions, "obj_ptr": heads.pointer}
 
     def _forget(self, memory: Memory, position: int) -> None:
         """Leave out what no later frame reads."""
