@@ -101,6 +101,7 @@ def lvm(
     runtime = options.runtime(in_force, device, dtype, None, batch_size, seed, threads)
     sampling = _sampling(temperature, top_k, top_p, runtime.seed)
     names, pipe = running.inputs_or_pipe(inputs)
+    eval_lvm_sentences.check_names(names)
 
     from . import eval_lvm_measure, eval_lvm_tally
 
@@ -110,7 +111,7 @@ def lvm(
     lines = eval_lines.Lines(format, columns, eval_lvm_view.rows, eval_lvm_view.view)
     reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride)
     tally, stats = eval_lvm_tally.Tally(), stream.Stats()
-    report = Report("sentences", quiet=quiet)
+    report = Report("sentences", quiet=quiet, verbose=verbose)
     try:
         with report:
             items = eval_lvm_sentences.read(names, pipe, reading)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from visiontk.media.sentence_tasks import IndexMap
 
 LINES = ".jsonl"
+_NAME = "name folders of frames, videos, or lines of `visiontk lvm-prompt`"
 PLAIN = "frames"  # the task of sentences that are no pairs
 
 
@@ -75,6 +78,23 @@ def read(names: list[str], pipe: io.RawIOBase | None, reading: Reading) -> Itera
             continue
         for name in group:
             yield from _from_pipe(pipe or io.BytesIO() if name == "-" else _open(name), reading)  # type: ignore[arg-type]
+
+
+def check_names(names: list[str]) -> None:
+    """Raise UsageError for a file of lines that is missing, and where nothing that is named is there, before a model is loaded."""
+    from visiontk.sources import is_url
+
+    gone = [name for name in names if name != "-" and not is_url(name) and not _exists(name)]
+    for name in gone:
+        if name.lower().endswith(LINES):
+            raise UsageError(f"there is no {name}; {_NAME}")
+    if gone and len(gone) == len(names):
+        raise UsageError(f"there is no {', '.join(gone[:3])}{' ...' if len(gone) > 3 else ''}; {_NAME}")
+
+
+def _exists(name: str) -> bool:
+    found = os.path.lexists(os.path.expanduser(name) if name.lower().endswith(LINES) else name)  # noqa: PTH111  Path raises for some names
+    return found or (glob.has_magic(name) and next(glob.iglob(name, recursive=True), None) is not None)  # noqa: PTH207
 
 
 def _from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Sentence]]:

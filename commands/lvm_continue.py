@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from typer.core import TyperCommand
 from visiontk import settings, stream
 from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
+from visiontk.records import Record
 
-from . import classify_view, generate_names, lvm_inputs, lvm_making, lvm_view, options, running, writers
+from . import classify_view, generate_names, lvm_held, lvm_inputs, lvm_making, lvm_sentences, lvm_view, options, running, writers
 from .console import introduce, say
 from .lvm_held import HeldImages
 from .lvm_making import Making
@@ -133,10 +135,19 @@ def lvm_continue(
     key = running.stage_key(stage, "lvm")
     held = HeldImages(resume, key)
 
-    from visiontk.adapters.lvm import Sampling, load
+    from visiontk.adapters.lvm_types import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, greedy, runtime.seed, candidates)
     sampling.check()
+    asked = sampling.told() | ({"quantize": quantize} if quantize else {})
+    held.same_settings(lvm_held.settings_of(asked, score=score), resume)
+    outputs = partial(_outputs, format, resume, out, key, None if pipe else number * candidates, quiet=quiet, verbose=verbose)
+    broken = [] if pipe else lvm_inputs.unreadable(names)
+    if broken:
+        return _no_sentence(broken, held, key, *outputs(), resume, alone=len(names) == 1)
+
+    from visiontk.adapters.lvm import load
+
     name = model if random_weights is not None else in_force.get("model.lvm", model).value
     lvm = load(name, runtime, quantize=quantize, random_weights=random_weights)
     running.same_model(held.lines, lvm.name, lvm.revision, resume)
@@ -146,11 +157,7 @@ def lvm_continue(
     from visiontk import sources
 
     plan = Plan(key, lvm.name, sampling, number, quantize, naming, suffix, strip and naming is not None, animate and f".{animate}", held)
-    rows, view = partial(lvm_view.rows, key), partial(lvm_view.view, key)
-    form, writer = writers.choose(format, resume, lvm_view.COLUMNS, rows, view, lambda: console, out)
-    count = None if pipe else number * candidates
-    report = ContinueReport("images", quiet=quiet, count=lambda: count, on_stdout=form == "table" and sys.stdout.isatty())
-    console = report.progress.console if report.progress and form == "table" else classify_view.console()
+    writer, report = outputs()
 
     most = lvm.context_frames - 1
     taking = Taking(most, lvm.name, number, pairs, stride is None and frames is None, report.notice, plan.wanted, lvm.fit)
@@ -166,7 +173,46 @@ def lvm_continue(
     if not quiet:
         for words in making.films:
             say(words)
+        if held.left:
+            say(f"{held.left} lines of {resume} are of other sentences or of more images than this run asks for; they stay", "warning")
     return code
+
+
+def _outputs(
+    format: str | None, resume: Path | None, out: str | None, key: str, count: int | None, *, quiet: bool, verbose: bool
+) -> tuple[writers.Writer, ContinueReport]:
+    """Where lines go, and who says how far the run is."""
+    rows, view = partial(lvm_view.rows, key), partial(lvm_view.view, key)
+    form, writer = writers.choose(format, resume, lvm_view.COLUMNS, rows, view, lambda: console, out)
+    on_stdout = form == "table" and sys.stdout.isatty()
+    report = ContinueReport("images", quiet=quiet, count=lambda: count, on_stdout=on_stdout, verbose=verbose)
+    console = report.progress.console if report.progress and form == "table" else classify_view.console()
+    return writer, report
+
+
+def _no_sentence(
+    broken: list[lvm_inputs.Broken],
+    held: HeldImages,
+    key: str,
+    writer: writers.Writer,
+    report: ContinueReport,
+    resume: Path | None,
+    *,
+    alone: bool,
+) -> int:
+    """The lines of pictures that cannot be read, for which no model is needed. Returns the exit code."""
+    stats = stream.Stats()
+
+    def outcomes() -> Iterator[stream.Outcome[Record]]:
+        for item, error in broken:
+            if not held.take_failed(item.record):
+                outcome: stream.Outcome[Record] = stream.Outcome(item, error=error)
+                stats.count(outcome)
+                yield outcome
+        if not alone:
+            report.notice(lvm_sentences.not_continued(len(broken)))
+
+    return running.drive(outcomes(), key, lvm_making.Making.value, writer, report, stats, resume)
 
 
 def _check(

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from visiontk import resume
+from visiontk.errors import UsageError
 from visiontk.records import Record
 
 from .lvm_prompt_lines import KEY
 
 # What an image is made from. Its file's name is not part of it.
 _MADE_FROM = ("sentence", "number", "candidate", "seed", "greedy", "temperature", "top_k", "top_p", "quantize")
+# Those of the options that all images of a file share.
+_SETTINGS = ("seed", "greedy", "temperature", "top_k", "top_p", "quantize")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class HeldImages:
     Attributes:
         lines: what `resume.read_held` says of them.
         taken: all files that they name.
+        settings: what the first image was made with; None where there is none.
     """
 
     def __init__(self, file: Path | None, stage: str) -> None:
@@ -39,10 +43,27 @@ class HeldImages:
         self._stage = stage
         self._files: dict[bytes, deque[Files]] = defaultdict(deque)
         self.taken: set[Path] = set()
+        self.settings: Record | None = None
         self.lines = resume.read_held(file, stage, identify, self._note) if file else resume.Held(identify=identify)
 
     def __bool__(self) -> bool:
         return bool(self.lines.counts)
+
+    def same_settings(self, now: Record, file: Path | None) -> None:
+        """Raise UsageError where ``--resume`` would put images of other settings into one file. ``now`` is as `settings_of` has it."""
+        before = self.settings
+        if before is None or before == now:
+            return
+        changed = [name for name in (*_SETTINGS, "score") if before.get(name) != now.get(name)]
+        if "greedy" in changed:  # the others go without saying
+            changed = ["greedy"]
+        old, new = (", ".join(_option(name, some.get(name)) for name in changed) for some in (before, now))
+        raise UsageError(f"{file} was written with {old} and this run has {new}; give the same, or name a new file")
+
+    @property
+    def left(self) -> int:
+        """Lines that have met none of the run's sentences."""
+        return self.lines.left.total()
 
     def take_failed(self, record: Record) -> bool:
         """Whether there is a line of this failed item, or of a line that passed through, that has not met its item yet."""
@@ -59,9 +80,21 @@ class HeldImages:
         if not isinstance(value, dict) or "error" in value or "path" not in record:
             return
         strip, animation = (Path(value[key]) if isinstance(value.get(key), str) else None for key in ("strip", "animation"))
+        if self.settings is None:
+            self.settings = settings_of(value, score="nll" in value)
         files = Files(Path(record["path"]), strip, animation)
         self._files[key].append(files)
         self.taken |= {path for path in (files.image, strip, animation) if path is not None}
+
+
+def settings_of(value: Record, *, score: bool) -> Record:
+    """Of what an image is made from, the options; and whether ``--score`` was given, so that either all lines say it or none does."""
+    return {name: value[name] for name in _SETTINGS if name in value} | ({"score": True} if score else {})
+
+
+def _option(name: str, value: Any) -> str:
+    option = f"--{name.replace('_', '-')}"
+    return f"no {option}" if value is None else option if value is True else f"{option} {value}"
 
 
 def _identify(stage: str) -> Callable[[Record], bytes]:

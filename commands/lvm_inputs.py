@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from visiontk.errors import UsageError
+from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item
 
 from .lvm_prompt_lines import KEY
@@ -26,6 +27,64 @@ def check_names(names: list[str], pairs: bool) -> None:
         count = sources.count(names)
         if count:
             check_count(count, pairs)
+
+
+Broken = tuple[Item[Any], ItemError]
+
+
+def unreadable(names: list[str]) -> list[Broken]:
+    """Pictures that cannot be read, where that shows before a model is loaded: a file is missing, or its first bytes are no picture's.
+
+    Then all files that are named as pictures are tried, so that a user learns of all at once; else this costs the reading of headers.
+    """
+    from visiontk import sources
+
+    def broken(some: list[str]) -> list[Broken]:
+        tried = ((item, _error(item)) for item in sources.from_arguments(some, None, sources.Reading()))
+        return [(item, error) for item, error in tried if error is not None]
+
+    doubtful = {name for name in names if _is_doubtful(name)}
+    if not broken([name for name in names if name in doubtful]):
+        return []
+    return broken([name for name in names if name in doubtful or (os.path.isfile(name) and not _is_video(name))])  # noqa: PTH113
+
+
+def _is_doubtful(name: str) -> bool:
+    """Whether a name may be that of nothing: no such file, a folder or pattern without pictures, or what is no picture."""
+    from visiontk import sources
+    from visiontk.media import images, video
+
+    if sources.is_url(name) or video.is_camera(name):
+        return False
+    if os.path.isdir(name):  # noqa: PTH112
+        return next(sources.walk(name), None) is None
+    if not os.path.lexists(name) and glob.has_magic(name):
+        return next(glob.iglob(name, recursive=True), None) is None  # noqa: PTH207
+    if os.path.isfile(name):  # noqa: PTH113
+        return not _is_video(name) and images.size_of(name) is None
+    return not os.path.lexists(name)
+
+
+def _is_video(name: str) -> bool:
+    from visiontk.media import images, video
+
+    if os.path.splitext(name)[1].lower() in video.VIDEO_SUFFIXES:  # noqa: PTH122
+        return True
+    try:
+        with open(name, "rb") as file:  # noqa: PTH123
+            head = file.read(64)
+        return video.looks_like_video(head) and not images.looks_like_image(head)
+    except OSError:
+        return False
+
+
+def _error(item: Item[Image]) -> ItemError | None:
+    try:
+        if item.load is not None:
+            item.load()
+    except ItemError as error:
+        return error
+    return None
 
 
 def check_count(count: int, pairs: bool) -> None:

@@ -120,6 +120,7 @@ class Making:
 
     def _batch(self, batch: Sequence[Ready]) -> Generator[Outcome[Record]]:
         works = [self._work(ready) for ready in batch]
+        self.report.begin()
         try:
             for work, frame, seconds in self._frames(works):
                 work.film.add(frame.candidate, frame.number, frame.image)
@@ -175,6 +176,7 @@ class Making:
                     if (frame.candidate, frame.number) not in work.done:
                         work.done.add((frame.candidate, frame.number))
                         yield work, frame, seconds
+                self.report.step()
                 begun = time.perf_counter()
 
     def _write(self, work: _Work, frame: Frame, seconds: float) -> Outcome[Record]:

@@ -17,6 +17,7 @@ from visiontk.records import error_value
 
 from . import classify_view, lvm_prompt_view, options, running, segment_prompts, writers
 from .console import Report, introduce, say
+from .lvm_prompt_held import HeldSentences
 from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Files, Masks, Segmented
 from .lvm_prompt_sentences import Pictures, Sentences, read_pairs, things, with_palette
@@ -85,6 +86,7 @@ def lvm_prompt(
     format: options.Format = None,
     out: options.Out = None,
     overwrite: options.Overwrite = False,
+    resume: options.Resume = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     seed: options.Seed = None,
@@ -121,7 +123,8 @@ def lvm_prompt(
     visiontk segment photos/ --no-sequence -p auto | visiontk lvm-prompt segment -
     """
     _check_options(task, angle, patches, {"--masks": masks, "--prompt": prompt, "--colours": colours, "--model": model}, out)
-    writers.check(format, None)
+    writers.check(format, resume)
+    held = HeldSentences(resume)
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, None, None, seed, threads)
     names, pipe = running.inputs_or_pipe(images)
@@ -140,13 +143,14 @@ def lvm_prompt(
     wanted = SentenceTask(task.value, runtime.seed, ANGLE if angle is None else angle, patches)
     if task is Task.segment:
         wanted = with_palette(wanted, colours or things(pairs), runtime.seed)
-    sentences = Sentences(wanted, naming, pictures)
+    held.same_task(wanted)
+    sentences = Sentences(wanted, naming, pictures, held)
     frames = sentences.write_pairs(pairs)
     queries = sources.from_arguments(query, None, reading) if query else iter(last)
 
     rows, view = partial(lvm_prompt_view.rows, KEY), partial(lvm_prompt_view.view, KEY)
-    form, writer = writers.choose(format, None, lvm_prompt_view.COLUMNS, rows, view, lambda: console)
-    report = Report("sentences", quiet=quiet, on_stdout=form == "table" and sys.stdout.isatty())
+    form, writer = writers.choose(format, resume, lvm_prompt_view.COLUMNS, rows, view, lambda: console)
+    report = Report("sentences", quiet=quiet, on_stdout=form == "table" and sys.stdout.isatty(), verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     try:
@@ -157,7 +161,8 @@ def lvm_prompt(
                 writer.write(outcome.item.record | ({} if value is None else {KEY: value}))
                 report.advance(outcome, stats)
     except KeyboardInterrupt:
-        say(f"interrupted after {stats.items} sentences; their lines and files are whole")
+        again = f"; go on with the same command and --resume {resume or 'FILE.jsonl, where that holds the lines that were written'}"
+        say(f"interrupted after {stats.items} sentences; their lines and files are whole{again}")
         raise
     report.summary(stats)
     if isinstance(where, Files) and where.left and not quiet:

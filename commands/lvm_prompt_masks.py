@@ -29,6 +29,9 @@ class Masks(Protocol):
 
     def __call__(self, item: Item[Image], image: Image, place: int) -> IndexMap | None: ...
 
+    def pass_over(self, place: int) -> None:
+        """The picture of this place needs none."""
+
 
 class Files:
     """Masks in files: those of a folder go by the picture's name without its suffix, else they are in the order of the pictures."""
@@ -57,6 +60,9 @@ class Files:
             raise ItemError("bad_prompt", f"the mask {path} has {size} pixels, and the picture {image.width}x{image.height}; give its own")
         return found
 
+    def pass_over(self, place: int) -> None:
+        self._taken = min(len(self._paths), place + 1)
+
     @property
     def left(self) -> int:
         """Files that no picture has taken."""
@@ -64,7 +70,7 @@ class Files:
 
     def _path(self, item: Item[Image], place: int) -> Path | None:
         if self._folder is None:
-            self._taken = min(len(self._paths), place + 1)
+            self.pass_over(place)
             return self._paths[place] if place < len(self._paths) else None
         stem = Path(str(item.record.get("path", ""))).stem
         paths = (self._folder / f"{stem}{suffix}" for suffix in (".png", ".tif", ".tiff", ".bmp", ".gif"))
@@ -86,6 +92,9 @@ class Segmented:
         if any(mask.shape != (image.height, image.width) for _, mask in objects):
             raise ItemError("bad_prompt", f"the masks of its record are not of its size, {image.width}x{image.height}; segment it again")
         return index_map(objects, (image.height, image.width))
+
+    def pass_over(self, place: int) -> None:
+        return
 
     def _segment(self, item: Item[Image], image: Image) -> list[tuple[int, NDArray[np.bool_]]]:
         found, _ = self._prompts.of_picture(item.record)

@@ -15,6 +15,7 @@ from visiontk.artefacts import Naming, holds, write
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item, Record
 
+from .lvm_prompt_held import HeldSentences
 from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Masks
 
@@ -72,11 +73,20 @@ def read_pairs(items: Iterable[Item[Image]], pictures: Pictures, *, query_last: 
     if last is not None and not query_last:
         seen.append(_of_pair(last, pictures, len(seen)))
     if not seen or last is None:
-        if last is not None and last.load is not None:
-            last.load()  # one that cannot be read says so
+        if last is not None:
+            _check_loads(last)
         what = "one picture is a query without pairs" if last is not None else "there is no picture"
         raise UsageError(f"{what}; name pictures for the pairs and last the query, or queries with --query")
     return seen, [last] if query_last else []
+
+
+def _check_loads(item: Item[Image]) -> None:
+    """Raise ItemError for the only picture there is, where it cannot be read: that is what is wrong, and not that it is alone."""
+    try:
+        if item.load is not None:
+            item.load()
+    except ItemError as error:
+        raise ItemError(error.kind, f"{item.where}: {error.message}; name pictures for the pairs and last the query") from error
 
 
 def _of_pair(item: Item[Image], pictures: Pictures, place: int) -> Seen:
@@ -103,6 +113,7 @@ class Sentences:
     task: SentenceTask
     naming: Naming
     pictures: Pictures
+    held: HeldSentences
 
     def write_pairs(self, pairs: Sequence[Seen]) -> list[str]:
         """The files of picture, answer, picture, answer ..., none of which is written where one may not be.
@@ -117,12 +128,17 @@ class Sentences:
             assert answer is not None, "a pair has its mask"
             for kind, image in (("image", shown), ("answer", answer)):
                 planned.append(self._planned(one.record, place, f"{place + 1}-{kind}", image))
-        return [_save(*one) for one in planned]
+        self.held.same_pairs(planned)
+        return [self._save(*one) for one in planned]
 
     def of_queries(self, items: Iterable[Item[Image]], pairs: Sequence[str]) -> Iterator[stream.Outcome[Record]]:
-        """One sentence for each query; one that fails leaves the others alone."""
+        """One sentence for each query that has none yet; one that fails leaves the others alone."""
         places = len(pairs) // 2
         for item in items:
+            held = self.held.take(item.record)
+            if held is not None:
+                places += self._pass_over(item, places, held)
+                continue
             if item.load is None:
                 yield stream.Outcome(item)
                 continue
@@ -140,13 +156,23 @@ class Sentences:
         one = self.pictures.look(item, place)
         shown, truth = self.task.pair(one.picture, place, one.objects)
         planned = [self._planned(one.record, place, kind, image) for kind, image in (("query", shown), ("truth", truth)) if image]
-        query, *rest = [_save(*one) for one in planned]
+        query, *rest = [self._save(*one) for one in planned]
         value: Record = {"task": self.task.name, "pairs": len(pairs) // 2, "frames": [*pairs, query]}
         value |= {"truth": rest[0]} if rest else {}
         value |= {"palette": [list(colour) for colour in self.task.palette]} if self.task.palette else {}
         value |= {"angle": self.task.angle} if self.task.name == "rotate" else {}
         value |= {"seed": self.task.seed}
         return value | {"seconds": round(time.perf_counter() - begun, 6)}
+
+    def _pass_over(self, item: Item[Image], place: int, held: Record) -> int:
+        """Places that a query takes which has its line: those after it get the masks and names of a run without a stop."""
+        if item.load is None:
+            return 0
+        if self.pictures.masks:
+            self.pictures.masks.pass_over(place)
+        for kind in ("query", "truth") if "truth" in held else ("query",) if held else ():
+            self.naming.name(item.record, place, f"{self.task.name}-{kind}", SUFFIX)
+        return 1
 
     def _planned(self, record: Record, place: int, kind: str, image: Image) -> tuple[Path, bytes]:
         """A picture's file and what it gets. One of an equal run is as good, so that a pipe may be run again, with --resume at its end."""
@@ -157,15 +183,15 @@ class Sentences:
         path = self.naming.path_for(data.getvalue(), record, place, f"{self.task.name}-{kind}", SUFFIX)
         return Path(os.path.abspath(path)), data.getvalue()  # noqa: PTH100  as it is written, and not through links
 
+    def _save(self, path: Path, data: bytes) -> str:
+        """What stands there holds this already, as its name was chosen so, unless anything may be replaced."""
+        if not path.exists() or (self.naming.overwrite and not holds(path, data)):
+            write(path, lambda file: file.write(data))
+        return str(path)
+
 
 def with_palette(task: SentenceTask, count: int, seed: int) -> SentenceTask:
     """The task with colours for so many things, as far as there are so many."""
     from visiontk.media.sentence_tasks import most_things, palette
 
     return replace(task, palette=palette(min(count, most_things()), seed))
-
-
-def _save(path: Path, data: bytes) -> str:
-    if not holds(path, data):
-        write(path, lambda file: file.write(data))
-    return str(path)

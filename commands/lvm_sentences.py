@@ -90,12 +90,14 @@ def sentences(items: Iterable[Item[Any]], taking: Taking) -> Iterator[Item[Any]]
     Lines with a prompt come as they are read; all other pictures are one sentence at the end.
 
     Raises:
-        UsageError: the pictures are too few, or no pairs.
+        UsageError: the pictures are too few, or no pairs; nothing came at all.
     """
     last: deque[Item[Any]] = deque(maxlen=taking.most)
     common: Record | None = None
     count = index = 0
+    nothing = True
     for item in items:
+        nothing = False
         if item.load is None and (KEY not in item.record or item.record.get("path") != "-"):
             yield item
         elif KEY in item.record:  # also where its query came through a pipe and cannot be read again: its frames can
@@ -112,6 +114,8 @@ def sentences(items: Iterable[Item[Any]], taking: Taking) -> Iterator[Item[Any]]
             count += 1
     if common is not None:
         yield from _plain(list(last), common, count, index, taking)
+    if nothing:
+        raise UsageError("there is no image; name two or more, or send their paths or lines of visiontk lvm-prompt through the pipe")
 
 
 def _plain(last: list[Item[Any]], common: Record, count: int, index: int, taking: Taking) -> Iterator[Item[Any]]:
@@ -172,11 +176,15 @@ def _wanted(sentence: Sentence, items: list[Item[Any]], index: int, taking: Taki
             broken.append((item, error))
     if broken and record is None:
         yield from (failed(item.record, error) for item, error in broken)
-        taking.notice(f"the sentence is not continued, as {len(broken)} of its pictures cannot be read")
+        taking.notice(not_continued(len(broken)))
     elif broken and record is not None:
         yield failed(record, broken[0][1])
     else:
         yield Asked(line, lambda: Ready(sentence, images, index, line))
+
+
+def not_continued(broken: int) -> str:
+    return f"the sentence is not continued, as {broken} of its pictures cannot be read"
 
 
 def _most_of_pairs(taking: Taking) -> int:

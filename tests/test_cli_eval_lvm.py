@@ -471,8 +471,10 @@ def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], "there is no sentence that can be measured"),
-        (["lines.jsonl"], "cannot read lines.jsonl"),
+        (["empty"], "there is no sentence that can be measured"),
+        (["nowhere", "no*where", "-m", "not-loaded"], "there is no nowhere, no*where; name folders of frames"),
+        (["clip", "lines.jsonl", "-m", "not-loaded"], "there is no lines.jsonl"),
+        (["empty.jsonl"], "there is no sentence that can be measured"),
         (["clip", "--plot", "plot.svg"], "the plot is a PNG"),
         (["clip", "--temperature", "0"], "temperature"),
         (["clip", "--top-p", "2"], "top-p"),
@@ -482,6 +484,8 @@ def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
 )
 def test_what_makes_no_sense(evaluate: Evaluate, arguments: list[str], words: str) -> None:
     save_frames("clip", 2, 0)
+    Path("empty").mkdir()
+    Path("empty.jsonl").touch()
     result = evaluate(*arguments)
     assert result.code == 2 and words in result.error and result.stdout == b""
 

@@ -7,6 +7,7 @@ import glob
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -367,6 +368,56 @@ def test_a_picture_that_does_not_decode_has_its_line_and_the_sentence_is_not_con
     assert [record["path"] for record in valid(go_on("cut.mp4"), 3)] == ["cut.mp4"]
 
 
+def test_what_shows_at_once_to_be_no_sentence_costs_no_loading_of_a_model(run: Run, valid: Valid) -> None:
+    names = row(3)
+    Path("notes.txt").write_text("no picture")
+    Path("empty").mkdir()
+    kinds = {"gone.png": "missing", "notes.txt": "not_an_image", "empty": "no_images", "gone*.png": "missing", "gone.mp4": "missing"}
+    for name, kind in kinds.items():
+        [record] = valid(run("lvm-continue", "-m", "./nowhere", *names, name), 3)
+        assert (record["path"], record["lvm"]["error"]["kind"]) == (name, kind)
+    result = run("lvm-continue", "-m", "./nowhere", *names, "gone.png", "-o", "-")
+    assert (result.code, result.stdout) == (3, b"") and "gone.png: there is no such file" in result.stderr
+    shutil.copy(film("clip.mp4", 4), "clip")
+    (Path("empty") / "0.png").write_bytes(Path(names[0]).read_bytes())
+    assert run("lvm-continue", "-m", "./nowhere", *names, "clip", "clip.mp4", "empty", "in/*.png").code == 4, "all of it may be pictures"
+
+
+def test_a_pipe_without_anything_is_told(go_on: Run) -> None:
+    for options in ([], ["--pairs"], ["-o", "-"]):
+        result = go_on(*options, stdin=b"\n" if options else b"")
+        assert (result.code, result.stdout) == (2, b"") and "there is no image; name two or more" in result.error
+
+
+def test_the_bar_counts_images_that_are_made_at_once_as_one_step(go_on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import import_module
+
+    from rich.progress import Progress
+
+    clock = 0.0
+    bars: list[Progress] = []
+    report = import_module("visiontk.commands.lvm_progress").ContinueReport
+    whole = VisualSentenceModel.continue_
+
+    def slow(*arguments: Any) -> Any:
+        nonlocal clock
+        for frames in whole(*arguments):
+            clock += 2.0
+            yield frames
+
+    def with_bar(self: Any, *arguments: Any, **options: Any) -> None:
+        plain(self, *arguments, **options)
+        bars.append(Progress(get_time=lambda: clock, disable=True))
+        self._progress, self._task = bars[0], bars[0].add_task("", total=None)
+
+    plain = report.__init__
+    monkeypatch.setattr(VisualSentenceModel, "continue_", slow)
+    monkeypatch.setattr(report, "__init__", with_bar)
+    assert go_on("--candidates", "3", stdin=prompts(row(3), row(3, "p"))).code == 0
+    [task] = bars[0].tasks
+    assert (task.completed, task.speed) == (6, 3.0), "two sentences of three candidates in two seconds"
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -622,6 +673,7 @@ def test_verbose_says_what_the_model_is_and_quiet_says_nothing(go_on: Run, folde
     names = row(9)
     said = go_on(*names, "-v").stderr
     assert f"{folder} sha256:" in said and "images of 16 pixels in 16 tokens, 6 of them at once" in said
+    assert re.search(r"1 image in \d+\.\d s, \d+\.\d a second", said), said
     assert go_on(*names, "-q", "-o", "o/").stderr == ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,11 @@ def test_frames_of_a_video_are_pictures(prompt: Prompt, bunny: Path, valid: Vali
     assert np.array_equal(pixels(record["lvm_prompt"]["frames"][2]), np.asarray(squared(frames[1], 32)))
 
 
+def test_verbose_says_how_long_it_took_and_else_nothing_is_said(prompt: Prompt, pictures: list[str]) -> None:
+    assert re.search(r"1 sentence in \d+\.\d s, \d+\.\d a second", prompt("grayscale", *pictures, "-v", "-o", "out").stderr)
+    assert prompt("grayscale", *pictures, "-o", "again").stderr == ""
+
+
 def test_files_are_never_replaced_unasked(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
     value = only(valid(prompt("grayscale", *pictures, "-o", "out")))
     before = {file: Path(file).read_bytes() for file in value["frames"]}
@@ -205,6 +211,87 @@ def test_the_same_request_again_is_the_same_files(prompt: Prompt, pictures: list
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     assert {file: Path(file).stat().st_mtime_ns for file in times} == times and Path(first["frames"][1]).is_file()
     assert len(list(Path(first["truth"]).parent.iterdir())) == 8
+
+
+def test_what_is_written_already_is_compared_once(
+    prompt: Prompt, pictures: list[str], valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = only(valid(prompt("edges", *pictures[:2], "-o", "out")))
+    read: list[str] = []
+    whole = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        read.append(str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    for options in ([], ["--overwrite"]):
+        read.clear()
+        assert prompt("edges", *pictures[:2], "-o", "out", *options).code == 0
+        assert sorted(Path(name).name for name in read if "edges" in name) == sorted(
+            Path(name).name for name in (*first["frames"], first["truth"])
+        )
+
+
+def lines(file: str) -> list[Record]:
+    return [json.loads(line) for line in Path(file).read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("place", [[], ["-o", "out"]])
+def test_a_run_that_was_stopped_goes_on_with_the_queries_that_have_no_line(
+    prompt: Prompt, pictures: list[str], valid: Valid, place: list[str]
+) -> None:
+    """Two queries are called alike, one cannot be read, and each picture of the task has a place of its own for what is black."""
+    Path("other").mkdir()
+    drawn(5).save("other/c.png")
+    queries = [word for name in ("c.png", "gone.png", "other/c.png", "d.png") for word in ("--query", name)]
+    arguments = ["inpaint", *pictures[:2], *queries, "--seed", "4", *place]
+    wanted = valid(prompt(*arguments), 3)
+    folder = Path("out" if place else "visiontk-out")
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(made) == 4 + 6 and "c-inpaint-query-2.png" in made
+    text = "".join(json.dumps(record) + "\n" for record in wanted)
+    for keep in range(5):
+        cut = len("".join(text.splitlines(keepends=True)[:keep]))
+        Path("out.jsonl").write_text(text[: cut + 10])  # the next line is torn
+        kept = {Path(name).name for record in wanted[:keep] for name in record["lvm_prompt"].get("frames", [])}
+        for name in made:
+            if name not in kept and "truth" not in name:
+                (folder / name).unlink(missing_ok=True)
+        result = prompt(*arguments, "--resume", "out.jsonl")
+        assert result.code == (3 if keep < 2 else 0) and result.stdout == b"", result.stderr
+        found = lines("out.jsonl")
+        for record in (*found, *wanted):
+            record["lvm_prompt"].pop("seconds", None)
+        assert found == wanted
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (["edges", "a.png", "b.png"], "was written with the task rotate, and this run has edges"),
+        (["rotate", "a.png", "b.png", "--angle", "3"], "was written with the angle 90.0, and this run has 3.0"),
+        (["rotate", "a.png", "b.png", "--seed", "3"], "was written with the seed 0, and this run has 3"),
+        (["rotate", "b.png", "c.png"], "was written with other pairs"),
+        (["rotate", "a.png", "b.png", "--size", "20", "-o", "out", "--overwrite"], "was written with other pairs"),
+    ],
+)
+def test_sentences_of_other_tasks_or_pairs_do_not_come_into_one_file(
+    prompt: Prompt, pictures: list[str], other: list[str], words: str
+) -> None:
+    assert prompt("rotate", "a.png", "b.png", "-o", "out", "--resume", "out.jsonl").code == 0
+    before = {path: path.read_bytes() for path in (Path("out.jsonl"), *Path("out").iterdir())}
+    result = prompt(*other, "-o", "out", "--resume", "out.jsonl")
+    assert result.code == 2 and words in result.error and "name a new file" in result.error
+    assert {path: path.read_bytes() for path in (Path("out.jsonl"), *Path("out").iterdir())} == before
+
+
+def test_masks_of_queries_that_have_their_lines_are_not_left_over(prompt: Prompt, pictures: list[str]) -> None:
+    index_png("m.png", 1)
+    arguments = ["segment", "a.png", "--query", "b.png", *["--masks", "m.png"] * 2, "-o", "out", "--resume", "out.jsonl"]
+    assert prompt(*arguments).code == 0
+    assert (prompt(*arguments).stderr, len(lines("out.jsonl"))) == ("", 1)
 
 
 def test_templates_name_the_files(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
@@ -319,6 +406,8 @@ def test_a_pairs_picture_that_cannot_be_read_ends_the_run(prompt: Prompt, pictur
     assert result.code == 3 and result.stdout == b"" and not Path("visiontk-out").exists()
     assert result.error.startswith("b.png: ") and "mend it or leave it out" in result.error
     assert prompt("grayscale", "a.png", "gone.png", "c.png").error.startswith("gone.png: there is no such file")
+    alone = prompt("grayscale", "gone/")
+    assert alone.code == 3 and alone.error.startswith("gone/: there is no such file; name pictures for the pairs")
 
 
 def test_a_query_that_cannot_be_read_fails_alone(prompt: Prompt, pictures: list[str], valid: Valid) -> None:

@@ -111,8 +111,39 @@ def test_more_images_than_before_go_on_with_the_same_draws(run: Run, folder: Pat
     assert [(record["lvm"]["number"], record["lvm"]["candidate"]) for record in read("out.jsonl")] == [
         (n, c) for n in range(3) for c in (0, 1)
     ]
-    assert run(*base, "-n", "1", "--seed", "1", "-o", "p/", "--resume", "out.jsonl").code == 0
-    assert len(read("out.jsonl")) == 7, "another seed is another image"
+    fewer = run(*base, "-n", "1", "--candidates", "2", "-o", "o/", "--resume", "out.jsonl")
+    assert fewer.code == 0 and len(read("out.jsonl")) == 6
+    assert "4 lines of out.jsonl are of other sentences or of more images than this run asks for; they stay" in fewer.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ([], ["--seed", "1"], "--seed 0 and this run has --seed 1"),
+        (["--temperature", "0.5", "--top-k", "4"], ["--temperature", "0.5"], "--top-k 4 and this run has no --top-k"),
+        (["--top-p", "0.5"], [], "--top-p 0.5 and this run has no --top-p"),
+        (["--greedy"], ["--seed", "3"], "--greedy and this run has no --greedy"),
+        ([], ["--quantize", "int8"], "no --quantize and this run has --quantize int8"),
+        ([], ["--score", "--temperature", "2"], "--temperature 1.0, no --score and this run has --temperature 2.0, --score"),
+    ],
+)
+def test_a_run_of_other_settings_is_refused_before_the_model_is_loaded(
+    run: Run, folder: Path, first: list[str], second: list[str], words: str
+) -> None:
+    names = row(2)
+    assert run("lvm-continue", "-m", folder, *names, *first, "--resume", "out.jsonl").code == 0
+    before = Path("out.jsonl").read_bytes()
+    result = run("lvm-continue", "-m", "./nowhere", *names, *second, "--resume", "out.jsonl")
+    assert result.code == 2 and f"out.jsonl was written with {words}; give the same, or name a new file" in result.error
+    assert Path("out.jsonl").read_bytes() == before
+    again = run("lvm-continue", "-m", folder, *names, *first, "--resume", "out.jsonl")
+    assert (again.code, again.stderr) == (0, "") and Path("out.jsonl").read_bytes() == before
+
+
+def test_what_cannot_be_read_is_said_once_without_a_model(run: Run) -> None:
+    options = ["lvm-continue", "-m", "./nowhere", *row(2), "gone.png", "--resume", "out.jsonl"]
+    assert (run(*options).code, run(*options).code) == (3, 0)
+    assert [(record["path"], record["lvm"]["error"]["kind"]) for record in read("out.jsonl")] == [("gone.png", "missing")]
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, frames: int, *, inside: bool) -> None:

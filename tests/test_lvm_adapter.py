@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 import visiontk
 from tests.lvm_models import TOKENS, make_lvm
+from tests.lvm_public import SMALL, tensors
 from visiontk import catalog, hub
 from visiontk.adapters import lvm_sizes
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
@@ -222,6 +224,37 @@ def test_weights_in_shards_are_read_and_a_missing_one_is_named(folder: Path, cop
     shards[0].unlink()
     with pytest.raises(ModelUnavailable, match=f"{shards[0].name} is missing"):
         load(str(copy), CPU)
+
+
+def test_the_public_files_are_read_as_they_are_without_running_code(
+    folder: Path, copy: Path, model: VisualSentenceModel, tmp_path: Path
+) -> None:
+    """Pickles of tensors in two folders, to which one folder has links."""
+    from safetensors.torch import load_file
+
+    weights = copy / "llama" / "pytorch_model.bin"
+    torch.save(load_file(copy / LLAMA), weights)
+    (copy / LLAMA).unlink()
+    (tmp_path / "vqvae_ckpts").mkdir()
+    (tmp_path / "vqvae_ckpts" / "config.json").write_text(json.dumps(SMALL))
+    torch.save(tensors(SMALL), tmp_path / "vqvae_ckpts" / "pytorch_model.bin")
+    both = tmp_path / "both"
+    both.mkdir()
+    (both / "llama").symlink_to(copy / "llama")
+    (both / "vqgan").symlink_to(tmp_path / "vqvae_ckpts")
+    found = load(str(both), CPU)
+    words = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
+    torch.testing.assert_close(found.score(words), model.score(words), equal_nan=True)
+    assert found.revision == sha256(weights) and len(found.decode(words)) == 2
+
+    class Code:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "it-ran"),)
+
+    torch.save({"model.norm.weight": Code()}, weights)
+    with pytest.raises(ModelUnavailable, match=r"the LLaMA of .* cannot be read"):
+        load(str(both), CPU)
+    assert not (tmp_path / "it-ran").exists()
 
 
 def test_without_a_name_and_a_hub_the_bundled_one_runs_and_says_so(hub_cache: Path) -> None:
