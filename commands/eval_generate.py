@@ -111,7 +111,7 @@ def generate(
     lines = eval_lines.Lines(format, columns, eval_generate_view.rows, eval_generate_view.view)
     tally, stats = eval_generate_measure.Tally(models.classifier.labels), stream.Stats()
     wanted = _wanted() if reference == eval_generate_reference.WORLD else None
-    report = Report("images", quiet=quiet, count=partial(eval_generate_images.count, names))
+    report = Report("images", quiet=quiet, count=partial(eval_generate_images.count, names), verbose=verbose)
     try:
         with report:
             items = eval_generate_images.read(names, pipe, stage)

@@ -184,7 +184,7 @@ def generate(
     form, writer = writers.choose(format, resume, generate_view.COLUMNS, rows, view, lambda: console, out)
     if out == "-":
         items = running.only_one(items, "images")
-    report = GenerateReport(quiet=quiet, count=lambda: total, on_stdout=form == "table" and sys.stdout.isatty())
+    report = GenerateReport(quiet=quiet, count=lambda: total, on_stdout=form == "table" and sys.stdout.isatty(), verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     making = Making(plan, report, preview)

@@ -60,6 +60,7 @@ class Making:
 
         def on_step(step: Step) -> None:
             self._report.step(step)
+            self._warn_of_no_preview(step.steps)
             if self._every and step.done % self._every == 0 and step.done < step.steps:
                 for place, picture in zip(step.places, step.pictures(), strict=True):
                     previews[place].append(_write_preview(batch[place].planned, step.done, picture))
@@ -104,10 +105,8 @@ class Making:
 
         planned, generated = made.ready.planned, made.generated
         value = generate_record.value(self._plan.generator, generated, made.ready.made_from)
-        if generated.cut is not None and generated.request.prompt not in self._warned:
-            self._warned.add(generated.request.prompt)
-            shown = _shortened(generated.request.prompt)
-            self._report.warn(f'the prompt "{shown}" is too long for the model, which did not read its end: "{generated.cut}"')
+        self._warn_of_cut("prompt", generated.request.prompt, generated.cut)
+        self._warn_of_cut("negative prompt", generated.request.negative, generated.negative_cut)
         text: str | None = encode(value).decode().rstrip("\n") if self._plan.metadata else None
         suffix = self._plan.suffix
         if text is not None and not embedded.fits(suffix, text):
@@ -122,6 +121,18 @@ class Making:
             write(planned.path, lambda file: file.write(data))
             self._own[planned.index] = planned.path
         return {**value, "previews": made.previews} if made.previews else value
+
+    def _warn_of_no_preview(self, steps: int) -> None:
+        warning = f"--preview {self._every} is not before the last of {steps} steps, so there is no preview; give less"
+        if self._every and self._every >= steps and warning not in self._warned:
+            self._warned.add(warning)
+            self._report.warn(warning)
+
+    def _warn_of_cut(self, what: str, text: str | None, cut: str | None) -> None:
+        if text is None or cut is None or text in self._warned:
+            return
+        self._warned.add(text)
+        self._report.warn(f'the {what} "{_shortened(text)}" is too long for the model, which did not read its end: "{cut}"')
 
 
 def _write_preview(planned: Planned, step: int, picture: Any) -> str:

@@ -177,8 +177,7 @@ class Plan:
         if self.held.take({**broken.record, self.key: {"error": {}}}):
             return
         text = str(broken.record.get("input", broken.record.get("path", "")))
-        shown = text if len(text) <= 40 else text[:39] + "…"
-        yield Asked(broken.record, partial(_fail, broken.error), f'"{shown}"')
+        yield Asked(broken.record, partial(_fail, broken.error), f'"{_shortened(text)}"')
 
     def _picture(self, planned: Planned) -> Iterator[Item[Any]]:
         held = self._held(planned) if self.held else None
@@ -194,7 +193,7 @@ class Plan:
             self.held_places.add(planned.index)
         if held is None:
             self._begun = True
-            yield Asked(planned.record, load, f'"{planned.wanted.prompt}" seed {planned.wanted.seed}', planned)
+            yield Asked(planned.record, load, f'"{_shortened(planned.wanted.prompt)}" seed {planned.wanted.seed}', planned)
 
     def _load(self, planned: Planned) -> Ready:
         """Raises ItemError."""
@@ -279,6 +278,10 @@ def _joined(own: Order, order: Order) -> Order:
     seeds, count = (order.seeds, order.count) if order.seeds or order.count else (own.seeds, own.count)
     options, mask = {**own.options, **order.options}, own.mask if order.mask is None else order.mask
     return replace(own, prompt=order.prompt, options=options, seeds=seeds, count=count, init=order.init or own.init, mask=mask)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _fail(error: ItemError) -> NoReturn:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class GenerateReport(Report):
     """As `Report`, with the steps. Images in the making count in part, so that there is a time left before the first one is done."""
 
-    def __init__(self, *, quiet: bool, count: Callable[[], int | None], on_stdout: bool) -> None:
-        super().__init__("images", quiet=quiet, count=count, on_stdout=on_stdout)
+    def __init__(self, *, quiet: bool, count: Callable[[], int | None], on_stdout: bool, verbose: bool = False) -> None:
+        super().__init__("images", quiet=quiet, count=count, on_stdout=on_stdout, verbose=verbose)
         self._made = 0
         self._parts: dict[tuple[int, ...], float] = {}
         if self._progress:

@@ -76,7 +76,7 @@ def surroundings(runtime: Started) -> Record:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in ("visiontk", "torch", "diffusers")}
+    return {package: metadata.version(package) for package in ("visiontk", "torch", "diffusers", "transformers")}
 
 
 def _device(device: Any) -> Record:

@@ -62,7 +62,8 @@ def replay(
     form, writer = writers.choose(
         format, None, generate_view.REPLAY_COLUMNS, generate_view.replay_rows, generate_view.replay_view, lambda: console, out
     )
-    report = GenerateReport(quiet=quiet, count=lambda: None if pipe else len(names), on_stdout=form == "table" and sys.stdout.isatty())
+    on_stdout = form == "table" and sys.stdout.isatty()
+    report = GenerateReport(quiet=quiet, count=lambda: None if pipe else len(names), on_stdout=on_stdout, verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     replayer = Replayer(model, device, dtype, asked.threads, not no_safety, report.warn)
     stats, others = stream.Stats(), 0

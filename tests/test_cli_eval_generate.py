@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -349,6 +350,7 @@ def test_what_fails_is_named_counted_and_left_out(evaluate: Evaluate, pictures: 
     assert "4 of 6 images could not be measured" in result.stderr
     assert "1 lines without a path were left out" in result.stderr
     assert evaluate("-q", stdin=text.encode()).stderr == ""
+    assert re.search(r"\d+ images in \d+\.\d s, \d+\.\d a second", evaluate("-v", stdin=text.encode()).stderr)
 
 
 def test_pictures_without_prompts_have_distances_alone(evaluate: Evaluate, pictures: list[Image.Image]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def test_a_line_for_each_picture_says_all_that_it_was_made_from(generate: Run, p
         wanted = {"model": str(pipeline), "negative": "blue", "steps": 2, "guidance": 4.0, "clip_skip": 1, "size": [SIDE, SIDE]}
         assert {key: value[key] for key in wanted} == wanted
         assert value["revision"].startswith("sha256:") and value["device"]["type"] == "cpu" and value["batch"] == 6
-        assert set(value["versions"]) == {"visiontk", "torch", "diffusers"}
+        assert set(value["versions"]) == {"visiontk", "torch", "diffusers", "transformers"}
         assert not {"init", "mask", "loras", "quantize", "strength", "cut", "previews"} & value.keys()
         assert json.loads(embedded.read(Path(record["path"]).read_bytes())) == value, "the file says the same"
     assert len({record["generate"]["pixels"] for record in records}) == 6
@@ -194,13 +195,20 @@ def test_previews_are_the_picture_on_its_way(generate: Run) -> None:
     assert far > near > 0 and "previews" not in json.loads(embedded.read(Path("p/0.jpg").read_bytes()))
 
 
+def test_previews_that_would_come_after_the_end_are_a_warning(generate: Run) -> None:
+    result = generate("a car", "-n", "3", "-b", "1", "--steps", "3", "--scheduler", "ddim", "--preview", "3")
+    assert all("previews" not in record["generate"] for record in ok(result))
+    assert result.stderr.count("--preview 3 is not before the last of 3 steps, so there is no preview; give less") == 1
+    assert "--preview" not in generate("a car", "--steps", "3", "--scheduler", "ddim", "--preview", "2", "-o", "p/").stderr
+
+
 def test_rows_of_values(generate: Run) -> None:
     Path("p.txt").write_text("a car\n{broken\n")
     result = generate("--prompts", "p.txt", "--format", "csv", "--guidance", "3", "-o", "x.png")
     heading, made, failed = result.stdout.decode().splitlines()
     assert result.code == 3
     assert heading == "path,prompt,negative,seed,steps,guidance,scheduler,width,height,seconds,error"
-    assert made.startswith("x.png,a car,,0,2,3.0,pndm,32,32,0.")
+    assert re.fullmatch(r"x\.png,a car,,0,2,3\.0,pndm,32,32,\d+\.\d+,", made)
     assert failed.startswith(",{broken,,,,,,,,,") and "line 2 of p.txt: not a JSON line" in failed
     shown = generate("a car", "--seed", "7", "--format", "table", "-o", "y.png").stdout.decode()
     assert "y.png" in shown and "a car" in shown and "seed 7" in shown and " s\n" in shown
@@ -214,6 +222,11 @@ def test_a_prompt_that_is_too_long_is_shown_where_it_was_cut(generate: Run) -> N
     assert end and long.rstrip().endswith(end) and all("cut" not in record["generate"] for record in result.records[2:])
     warned = [line for line in result.stderr.splitlines() if "too long" in line]
     assert len(warned) == 1 and end in warned[0], "once for the prompt, and not for each picture"
+    negative = generate("a car", "-n", "2", "--negative", long, "-o", "n/").stderr.splitlines()
+    warned = [line for line in negative if "the negative prompt" in line and "too long" in line]
+    assert len(warned) == 1 and end in warned[0]
+    failed = generate(long, "--init", "gone.png", "-o", "f/").stderr
+    assert f'"{long[:39]}…" seed 0: the init image gone.png' in failed, "shortened, where it only says which picture it is"
 
 
 # --- prompts from files and pipes
@@ -304,6 +317,39 @@ def test_a_sweep_makes_the_product_and_a_sheet(generate: Run) -> None:
     assert columns[:3] == columns[3:] and columns[0] < columns[1] < columns[2], "guidance goes across"
     again = generate("a car", "--sweep", "steps=1,2", "-o", "s/{seed}-{index}-x.png")
     assert "s/sheet-2.png" in again.stderr, "the first one is left alone"
+
+
+def test_the_sheet_says_which_picture_is_which(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.media import value_sheet
+
+    blocks: list[value_sheet.Block] = []
+    draw = value_sheet.draw
+
+    def noted(given: list[value_sheet.Block]) -> Image.Image:
+        blocks.extend(given)
+        return draw(given)
+
+    monkeypatch.setattr(value_sheet, "draw", noted)
+    Path("o").mkdir()
+    Path("o/000003-a-car-0.png").write_bytes(b"mine")
+    sweeps = ("--sweep", "steps=1,2", "--sweep", "clip-skip=0,1", "--sweep", "scheduler=ddim,euler")
+    generate("a car", "a tree", *sweeps, "-o", "o/")
+    assert [block.title for block in blocks] == ["a car", "a tree"]
+    for block in blocks:
+        assert block.columns == [("scheduler ddim",), ("scheduler euler",)]
+        assert block.rows == [(f"steps {steps}", f"clip skip {skip}") for steps in (1, 2) for skip in (0, 1)]
+    assert blocks[0].cells[1][1] == "failed"
+    shown = [[cell if isinstance(cell, str) else np.asarray(cell).tolist() for cell in row] for row in blocks[1].cells]
+    assert shown == [[pixels(f"o/{index:06d}-a-tree-0.png").tolist() for index in (8 + 2 * row, 9 + 2 * row)] for row in range(4)]
+    blocks.clear()
+    generate("a car", "-n", "2", "--sweep", "guidance=3,7.5", "--sweep", "size=32x32,40x32", "--steps", "1", "-o", "p/")
+    [block] = blocks
+    assert block.rows == [("guidance 3",), ("guidance 7.5",)]
+    assert block.columns == [(f"size {size}", f"seed {seed}") for size in ("32x32", "40x32") for seed in (0, 1)]
+    cells = [[Image.new("RGB", (SIDE, SIDE))]]
+    bare, named = (value_sheet.Block("a car", [row], [column], cells) for row, column in (((), ()), (("steps 1",), ("guidance 3",))))
+    plain, labelled = (np.asarray(draw([one])) for one in (bare, named))
+    assert labelled.shape[0] > plain.shape[0] and (labelled < 100).all(-1).sum() > (plain < 100).all(-1).sum() + 50, "and they are drawn"
 
 
 def found(sheet: Any, picture: Any) -> tuple[int, int] | None:
@@ -447,3 +493,4 @@ def test_exit_codes_of_model_and_device(run: Run, generate: Run) -> None:
 def test_verbose_says_what_the_model_can(generate: Run) -> None:
     said = generate("a car", "-v", "--steps", "1").stderr
     assert "image2image, inpaint, text2image" in said and "schedulers: ddim" in said
+    assert re.search(r"1 image in \d+\.\d s, \d+\.\d a second", said), said

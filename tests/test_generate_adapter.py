@@ -166,7 +166,9 @@ def test_clip_skip_reads_the_text_from_an_earlier_layer(generator: Generator, fo
     [expected] = bare("StableDiffusionPipeline", [5], num_inference_steps=3, **embeds)
     made = one(generator, clip_skip=2)
     assert np.array_equal(made, expected)
-    assert not np.array_equal(made, one(generator))
+    plain = one(generator)
+    assert not np.array_equal(made, plain)
+    assert np.array_equal(one(generator, clip_skip=0), plain), "0 leaves none out"
 
 
 def test_a_scheduler_keeps_what_the_model_was_trained_with(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_what_is_not_said_is_filled_in(generator: Generator, photo: Image.Image,
         ({"size": (3, 16)}, "so use 8 x 16"),
         ({"scheduler": "flow"}, "has no scheduler 'flow'; use ddim, ddpm, "),
         ({"strength": 0.5}, "strength says how much of an init image"),
-        ({"clip_skip": 0}, "clip skip 0 makes no sense; .* takes 1 to 3"),
+        ({"clip_skip": -1}, "clip skip -1 makes no sense; .* takes 0 to 3"),
         ({"clip_skip": 4}, "clip skip 4 makes no sense"),
         ({"guidance": 1.0, "negative": "x"}, "ignores a negative prompt at guidance 1; leave it out, or give more than 1"),
         ({"init": (8, 8), "strength": 0.0}, "strength 0 makes no sense"),
@@ -331,15 +333,14 @@ def test_nothing_is_written_to_the_terminal(folder: Path, capfd: pytest.CaptureF
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_picture_that_the_safety_checker_blocks_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_picture_that_the_safety_checker_blocks_is_an_error_of_its_own(tmp_path: Path, photo: Image.Image, hole: Any) -> None:
     folder = make_pipeline(tmp_path / "strict", blocks=True)
-    [answer] = load(str(folder), CPU).generate([APPLE])
-    assert isinstance(answer, ItemError)
-    assert (answer.kind, "the safety checker of" in answer.message, "change the prompt or the seed" in answer.message) == (
-        "blocked",
-        True,
-        True,
-    )
+    changed: dict[str, Any] = {"steps": 2, "init": photo, "strength": 0.9}
+    answers = load(str(folder), CPU).generate([APPLE, Request("a tree", **changed), Request("a tree", **changed, mask=hole)])
+    for answer in answers:  # whatever the task
+        assert isinstance(answer, ItemError)
+        assert answer.kind == "blocked"
+        assert "the safety checker of" in answer.message and "change the prompt or the seed" in answer.message
     [free] = load(str(folder), CPU, safety=False).generate([APPLE])
     assert isinstance(free, Generated)
     assert np.asarray(free.image).std() > 0
@@ -370,6 +371,16 @@ def test_the_end_of_a_prompt_that_is_not_read_is_told(generator: Generator, prom
     if cut is not None:  # and it is indeed not read
         kept = prompt[: -len(cut)] if prompt.endswith(cut) else pytest.fail("it is not the end")
         assert np.array_equal(np.asarray(answer.image), one(generator, prompt=kept, steps=1))
+
+
+def test_the_end_of_a_negative_prompt_that_is_not_read_is_told_too(generator: Generator) -> None:
+    read = " ".join(["apple"] * 22)
+    [answer] = generator.generate([Request("a car", seed=5, steps=1, negative=f"{read} on the grass")])
+    assert isinstance(answer, Generated)
+    assert (answer.cut, answer.negative_cut) == (None, "on the grass")
+    assert np.array_equal(np.asarray(answer.image), one(generator, prompt="a car", steps=1, negative=read)), "and it is indeed not read"
+    [short] = generator.generate([Request("a car", seed=5, steps=1, negative="a tree")])
+    assert isinstance(short, Generated) and short.negative_cut is None
 
 
 def test_a_lora_adds_to_the_model_by_its_weight(folder: Path, generator: Generator, tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ class Generator:
             return ItemError("blocked", f"the safety checker of {self.name} blocked the picture; change the prompt or the seed")
         [image] = generate_pictures.to_images(pixels[None])
         image = generate_pictures.finish(image, request)
-        return Generated(image, request, batch, cut(self._pipelines[request.task], request.prompt), seconds)
+        ends = [text and cut(self._pipelines[request.task], text) for text in (request.prompt, request.negative)]
+        return Generated(image, request, batch, ends[0] or None, seconds, ends[1] or None)
 
     def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """What the pipeline is called with; lists of one entry for each picture."""

@@ -97,8 +97,8 @@ def resolve(request: Request, has: Options, entry: Entry | None, schedulers: Col
     if request.clip_skip is not None:
         if not has.layers:
             raise UsageError(f"{name} ignores clip skip, as its text encoder is no CLIP; leave it out")
-        if not 1 <= request.clip_skip < has.layers:
-            raise UsageError(f"clip skip {request.clip_skip} makes no sense; {name} takes 1 to {has.layers - 1}")
+        if not 0 <= request.clip_skip < has.layers:
+            raise UsageError(f"clip skip {request.clip_skip} makes no sense; {name} takes 0 to {has.layers - 1}")
     return replace(
         request,
         negative=_negative(request, has, guidance, name),
@@ -106,6 +106,7 @@ def resolve(request: Request, has: Options, entry: Entry | None, schedulers: Col
         guidance=guidance,
         size=_wanted_size(request, has, entry, name),
         scheduler=chosen,
+        clip_skip=request.clip_skip or None,  # 0 leaves none out, as where nobody says
         strength=strength,
     )
 

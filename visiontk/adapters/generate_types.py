@@ -58,7 +58,7 @@ class Generated:
         request: what it was made from, with every option that the model has filled in; options that it has not are None.
         batch: how many were made at once. On the same machine the same request in a batch of the same size gives the same bytes; other
             sizes choose other kernels, which may round otherwise.
-        cut: the end of the prompt that the model could not read, or None.
+        cut: the end of the prompt that the model could not read, or None; ``negative_cut`` that of the negative one.
         seconds: its share of the batch.
     """
 
@@ -67,6 +67,7 @@ class Generated:
     batch: int
     cut: str | None
     seconds: float
+    negative_cut: str | None = None
 
 
 @dataclass(frozen=True)
