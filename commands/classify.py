@@ -155,7 +155,8 @@ def classify(
         items = running.only_one(items, "inputs")
     rows, view = partial(classify_view.rows, key), partial(classify_view.view, key)
     form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console, out)
-    report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=form == "table" and sys.stdout.isatty())
+    on_stdout = form == "table" and sys.stdout.isatty()
+    report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=on_stdout, verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     outcomes = stream.run(

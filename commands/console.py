@@ -62,11 +62,14 @@ def printable(text: str) -> str:
 class Report:
     """Progress and summary of one run.
 
-    The bar shows only on a terminal. Failed items are named as they come, the first few of them; their lines say why as well.
+    The bar shows only on a terminal, and the summary's speed too, unless ``verbose``. Failed items are named as they come, the first few of
+    them; their lines say why as well.
     """
 
-    def __init__(self, noun: str, *, quiet: bool, count: Callable[[], int | None] | None = None, on_stdout: bool = False) -> None:
-        self._noun, self._quiet = noun, quiet
+    def __init__(
+        self, noun: str, *, quiet: bool, count: Callable[[], int | None] | None = None, on_stdout: bool = False, verbose: bool = False
+    ) -> None:
+        self._noun, self._quiet, self._verbose = noun, quiet, verbose
         self._progress: Progress | None = None
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
             self._progress = _progress(noun, on_stdout=on_stdout)
@@ -97,12 +100,13 @@ class Report:
             self._progress.advance(self._task)
 
     def summary(self, stats: Stats) -> None:
-        """The closing lines: what failed or passed through, whether memory ran out; how many and how fast, on a terminal."""
+        """The closing lines: what failed or passed through, whether memory ran out; how many and how fast."""
         if self._quiet:
             return
         elapsed = time.perf_counter() - stats.started
-        if stats.items and self._progress:
-            say(f"{stats.items} {self._noun} in {elapsed:.1f} s, {stats.items / max(elapsed, 1e-9):.1f} a second")
+        if stats.items and (self._progress or self._verbose):
+            noun = self._noun.removesuffix("s") if stats.items == 1 else self._noun
+            say(f"{stats.items} {noun} in {elapsed:.1f} s, {stats.items / max(elapsed, 1e-9):.1f} a second")
         if stats.halved:
             say(
                 f"memory ran out, so the batch size was halved to {stats.batch_size}; start with --batch-size {stats.batch_size}", "warning"

@@ -20,7 +20,7 @@ PACKAGES = (
 )
 
 
-def doctor() -> int:
+def doctor(debug: options.Debug = False) -> int:
     """Say what is installed and what would run.
 
     Versions, devices, memory, settings and where each comes from, models on this disk, and what runs by default.
@@ -112,7 +112,7 @@ def _models() -> Iterator[tuple[str, str]]:
 
     yield "hub", "answers" if hub.answers() else "offline or does not answer"
     for entry in catalog.entries():
-        cached = None if entry.bundled else hub.cached(entry.id)
+        cached = None if entry.bundled else hub.cached(entry.id, variant=entry.variant)
         yield entry.name, "bundled" if entry.bundled else f"cached, {cached.revision[:12]}" if cached else "not cached"
 
 
@@ -130,10 +130,10 @@ def _defaults(problems: list[str]) -> Iterator[tuple[str, str]]:
             entry = catalog.find(chosen, task)
             if chosen.startswith((".", "/", "~")) and not Path(chosen).expanduser().exists():
                 problems.append(f"the model {chosen} is set for {task}, and there is no such file or folder; mend the setting")
-            if entry and not (entry.bundled or hub.cached(entry.id) or hub.answers()):
+            if entry and not (entry.bundled or hub.cached(entry.id, variant=entry.variant) or hub.answers()):
                 problems.append(f"the model {chosen} is set for {task}, is not cached, and the hub does not answer; unset it or fetch it")
             yield task, chosen
-        elif hub.cached(best.id) or hub.answers():
+        elif hub.cached(best.id, variant=best.variant) or hub.answers():
             yield task, f"{best.name} ({best.figure})"
         else:
             try:

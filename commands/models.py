@@ -13,7 +13,7 @@ from visiontk.errors import ModelUnavailable, UsageError
 
 from .console import say
 from .models_convert import convert
-from .options import complete_models
+from .options import Debug, complete_models
 
 if TYPE_CHECKING:
     from visiontk.catalog import Entry
@@ -29,7 +29,9 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines, also on a termin
 
 @models.command("list")
 def list_(
-    task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only the models of this task.")] = None, as_json: Json = False
+    task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only the models of this task.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the catalog.
 
@@ -57,7 +59,7 @@ def list_(
 
 
 @models.command()
-def show(name: Name) -> None:
+def show(name: Name, debug: Debug = False) -> None:
     """Show one model as JSON.
 
     Id, licence, figure and its source, and where it is cached.
@@ -72,7 +74,7 @@ def show(name: Name) -> None:
 
 
 @models.command()
-def pull(names: Names) -> None:
+def pull(names: Names, debug: Debug = False) -> None:
     """Fetch models into the cache.
 
     They then run without a network; cached ones are brought up to date.
@@ -91,7 +93,7 @@ def pull(names: Names) -> None:
 
 
 @models.command()
-def rm(names: Names) -> None:
+def rm(names: Names, debug: Debug = False) -> None:
     """Remove models from the cache.
 
     \b

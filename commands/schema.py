@@ -7,8 +7,10 @@ import sys
 
 from visiontk import records
 
+from . import options
 
-def schema() -> None:
+
+def schema(debug: options.Debug = False) -> None:
     """Print the JSON Schema of the records.
 
     \b

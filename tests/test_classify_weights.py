@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import visiontk
 from visiontk.adapters.classify import Classifier
-from visiontk.errors import ModelUnavailable, UsageError
+from visiontk.errors import DeviceError, ModelUnavailable, UsageError
 
 CPU = visiontk.Runtime(device="cpu", dtype="fp32")
 
@@ -140,3 +140,15 @@ def test_compiled_batches_are_padded_to_one_shape_and_answers_stay_the_same(tmp_
         with torch.inference_mode():
             torch.testing.assert_close(compiled.forward(images), plain.forward(images), rtol=0, atol=1e-5)
     assert set(shapes) == {4}
+
+
+def test_a_compiler_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+
+    def fails(*_: object) -> None:
+        raise torch._dynamo.exc.Unsupported("no g++")
+
+    monkeypatch.setattr(torch, "compile", lambda function: fails)
+    classifier = visiontk.load("classify", str(tmp_path), visiontk.Runtime(device="cpu", dtype="fp32", compile=True))
+    with pytest.raises(DeviceError, match=r"torch.compile failed \(no g\+\+\); install a C\+\+ compiler, or leave out --compile"):
+        classifier.forward(pixels(classifier))

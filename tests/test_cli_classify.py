@@ -20,10 +20,17 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.conftest import Record, Run, TinyModel, Valid
+    from tests.conftest import OnTerminal, Record, Run, TinyModel, Valid
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 COMMANDS = [["classify"], ["inspect"], ["doctor"], ["schema"], *(["models", name] for name in ("list", "show", "pull", "rm"))]
+
+
+def every_command(run: Run, *group: str) -> list[list[str]]:
+    """All that can be called, groups gone through, as the overviews list them."""
+    _, _, listed = run(*group, "--help").stdout.decode().partition("Commands:\n")
+    names = re.findall(r"^  ([a-z-]+)  ", listed, re.MULTILINE)
+    return [found for name in names for found in every_command(run, *group, name)] or [[*group]]
 
 
 def best(record: Record, key: str = "classify") -> str:
@@ -439,11 +446,47 @@ def test_tables_say_where_the_artefacts_are(classify: Run, photos: Path) -> None
     assert "seen" not in classify(photos / "camera.png", "--attention", "-o", "seen/", "--overwrite").stderr, "JSON lines name their files"
 
 
-def test_a_model_without_class_token_is_refused_before_any_work(run: Run, tiny_convnet: TinyModel, tmp_path: Path) -> None:
-    result = run("classify", tmp_path / "nowhere.png", "-m", tiny_convnet.folder, "--attention")
-    assert (result.code, result.stdout) == (2, b"")
-    assert "test_resnet" in result.error
+def test_attention_equals_a_vision_transformer_in_numpy(classify: Run, photos: Path, tiny_model: TinyModel) -> None:
+    import torch
+
+    from tests.test_attention import numpy_rollout, numpy_vit
+    from visiontk.media.draw import overlay_heatmap
+
+    network, transform = tiny_model.network()
+    names = [photos / "chelsea.png", photos / "camera.png"]
+    images = [Image.open(name).convert("RGB") for name in names]
+    maps = numpy_vit(network, torch.stack([transform(image) for image in images]))
+    rollout, heads = numpy_rollout(maps)[:, 0, 1:], maps[-1][:, :, 0, 1:]
+    grid = network.patch_embed.grid_size
+    for kind, wanted in (("rollout", rollout), ("heads", heads)):
+        assert np.abs(wanted[0] - wanted[1]).max() > 1e-3, "two pictures must be told apart"
+        records = classify(*names, "--attention", kind, "-o", f"{kind}/").records
+        for record, one in zip(records, wanted / wanted.sum(-1, keepdims=True), strict=True):
+            got = np.load(record["classify"]["attention"]["array"])
+            np.testing.assert_allclose(got, one.reshape(*one.shape[:-1], *grid), atol=1e-4)
+    # The shorter side becomes `scale` pixels, of which the model takes the middle 64.
+    image, scale = images[0], transform.transforms[0].size
+    side = 64 / scale * min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    seen = image.crop((round(left), round(top), round(left + side), round(top + side)))
+    with Image.open("rollout/chelsea-attention.png") as picture:
+        np.testing.assert_array_equal(picture, overlay_heatmap(seen, np.load("rollout/chelsea-attention.npy")))
+
+
+def test_a_model_without_attention_or_class_token_is_refused_before_any_work(run: Run, tiny_convnet: TinyModel, photos: Path) -> None:
+    from tests.conftest import _save_tiny
+
+    without_token = _save_tiny(Path("vit").absolute(), "test_vit", img_size=64, class_token=False, global_pool="avg").folder
+    for folder, kind, reason in (
+        (tiny_convnet.folder, "rollout", "test_resnet"),
+        (tiny_convnet.folder, "heads", "test_resnet"),
+        (without_token, "rollout", "class token"),
+    ):
+        result = run("classify", "nowhere.png", "-m", folder, "--attention", kind)
+        assert (result.code, result.stdout, result.stderr.count("\n")) == (2, b"", 1)
+        assert reason in result.error
     assert not Path("visiontk-out").exists()
+    assert run("classify", photos / "camera.png", "-m", without_token, "--attention", "heads").code == 0
 
 
 @pytest.mark.parametrize(
@@ -494,7 +537,11 @@ def test_a_cached_catalog_model(run: Run, tiny_model: TinyModel, hub_cache: Path
     listed = {entry["name"]: entry for entry in run("models", "list").records}
     assert [name for name, entry in listed.items() if entry["cached"]] == ["vit-base"]
     assert all(entry["licence"] and entry["figure"] and entry["source"] for entry in listed.values())
-    assert "vit-base" in run("doctor").stdout.decode().split("what runs by default")[1]
+    models, defaults = run("doctor").stdout.decode().split("what runs by default")
+    assert re.search(rf"^  vit-base +cached, {COMMIT[:12]}$", models, re.MULTILINE) and re.search(
+        r"^  vit-large +not cached$", models, re.MULTILINE
+    )
+    assert re.search(r"^  classify +vit-base \(ImageNet-1k top-1 86.20 %\)$", defaults, re.MULTILINE)
     assert run("models", "rm", "vit-base").code == 0
     assert run("models", "rm", "vit-base").code == 4
     assert run("classify", photos / "coffee.jpg", "-m", "vit-base").code == 4
@@ -546,6 +593,19 @@ def test_doctor_says_what_is_amiss(run: Run, monkeypatch: pytest.MonkeyPatch, hu
     versions = well.stdout.decode().split("devices\n")[0]
     for package in ("torch", "timm", "sam2", "diffusers", "transformers", "numpy"):
         assert re.search(rf"^  {package} +{re.escape(metadata.version(package))}$", versions, re.MULTILINE), package
+    shown = well.stdout.decode()
+    for line in (
+        r"python +\d+\.\d+\.\d+ on \w+ \w+",
+        r"cpu +\d+ cores, \d+ threads, .*bf16 (fast|slow)",
+        r"memory +\d+ GiB, \d+ GiB free",
+        r"seed +0 \(default\)",
+        r"runs on +\S+, (fp32|bf16)",
+        r"hub +offline or does not answer",
+        r"efficientnet-lite0 +bundled",
+        r"classify +efficientnet-lite0 \(.*\), as vit-base is not cached and the hub does not answer",
+        r"lvm +tiny-lvm \(.*\), as lvm-7b is not cached .*",
+    ):
+        assert re.search(rf"^  {line}$", shown, re.MULTILINE), line
     for name, value in (("VISIONTK_DEVICE", "cuda:99"), ("VISIONTK_DVICE", "cpu"), ("VISIONTK_MODEL_CLASSIFY", "vit-base")):
         with monkeypatch.context() as context:
             context.setenv(name, value)
@@ -554,7 +614,77 @@ def test_doctor_says_what_is_amiss(run: Run, monkeypatch: pytest.MonkeyPatch, hu
         assert b"problem: " in amiss.stdout and b"all is well" not in amiss.stdout
 
 
+def test_a_catalog_model_of_a_variant_is_found_in_the_cache_by_that(run: Run, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk import hub
+
+    asked: dict[str, str | None] = {}
+
+    def cached(repo: str, layout: object = None, variant: str | None = None) -> None:
+        asked[repo] = variant
+
+    monkeypatch.setattr(hub, "cached", cached)
+    for command in (["doctor"], ["models", "list"]):
+        asked.clear()
+        run(*command)
+        assert (asked["stabilityai/stable-diffusion-xl-base-1.0"], asked["timm/tiny_vit_5m_224.dist_in22k_ft_in1k"]) == ("fp16", None)
+
+
+def test_the_catalog_on_a_terminal(on_terminal: OnTerminal) -> None:
+    drawn = on_terminal("models", "list", "--task", "classify", COLUMNS="200", TERM="xterm-256color", NO_COLOR="1")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
+    [base] = [line for line in shown.splitlines() if line.startswith(" vit-base")]
+    assert re.split(r"\s{2,}", base.strip()) == [
+        "vit-base",
+        "classify",
+        "86.6 M",
+        "346 MB",
+        "Apache-2.0",
+        "no",
+        "ImageNet-1k top-1 86.20 %",
+    ]
+    assert "on disk" in shown and "bundled" in shown
+
+
 # The command line itself
+
+
+def test_verbose_says_which_model_runs_where_and_how_fast(classify: Run, tiny_model: TinyModel, photos: Path) -> None:
+    names = (photos / "camera.png", photos / "coffee.jpg")
+    plain = classify(*names, "--device", "cpu")
+    assert (plain.code, plain.stderr) == (0, "")
+    said = classify(*names, "--device", "cpu", "--dtype", "bf16", "-b", "3", "-v")
+    introduced, summed = said.stderr.splitlines()
+    revision = plain.records[0]["classify"]["revision"]
+    assert introduced == f"visiontk: {tiny_model.folder} {revision} on cpu, bf16, batches of 3"
+    assert re.fullmatch(r"visiontk: 2 images in \d+\.\d s, \d+\.\d a second", summed)
+    assert [record["path"] for record in said.records] == [str(name) for name in names]
+
+
+def test_debug_adds_the_traceback_to_the_one_line(classify: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = classify(photos / "camera.png", "--device", "cuda:99")
+    assert (without.code, without.stdout, without.stderr.count("\n")) == (5, b"", 1)
+    assert without.error.startswith("there is no device cuda:99 ")
+    debugged = classify(photos / "camera.png", "--device", "cuda:99", "--debug")
+    assert (debugged.code, debugged.stdout) == (5, b"")
+    *trace, line = debugged.stderr.splitlines()
+    assert line == without.stderr.strip()
+    assert trace[0] == "Traceback (most recent call last):" and trace[-1].startswith("visiontk.errors.DeviceError: there is no device")
+
+    def fails(*_: object) -> None:
+        raise KeyError("a slip of ours")
+
+    monkeypatch.setattr("visiontk.adapters.classify.Classifier.prepare", fails)
+    bug = classify(photos / "camera.png")
+    assert (bug.code, bug.stderr.count("\n")) == (1, 1)
+    assert bug.error == "KeyError: 'a slip of ours'; this is a bug, run again with --debug and report what it prints"
+    again = classify(photos / "camera.png", "--debug")
+    assert again.code == 1 and "in fails" in again.stderr and again.stderr.splitlines()[-1] == bug.stderr.strip()
+
+
+def test_every_command_takes_the_debug_that_a_bug_asks_for(run: Run) -> None:
+    assert len(every_command(run)) > len(COMMANDS)
+    for command in every_command(run):
+        assert "--debug" in run(*command, "--help").stdout.decode(), command
 
 
 def test_schema_and_version(run: Run, schema: Record) -> None:
@@ -566,12 +696,14 @@ def test_schema_and_version(run: Run, schema: Record) -> None:
     assert run("--version").stdout.decode() == f"visiontk {visiontk.__version__}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_has_an_example(run: Run, command: list[str]) -> None:
-    result = run(*command, "--help")
-    assert (result.code, result.stderr) == (0, "")
-    lines = [line.strip() for line in result.stdout.decode().splitlines()]
-    assert any(line.startswith(("visiontk " + " ".join(command), "find ", "cat ")) and "Usage" not in line for line in lines)
+def test_help_has_an_example(run: Run) -> None:
+    commands = every_command(run)
+    assert [command for command in COMMANDS if command not in commands] == []
+    for command in commands:
+        result = run(*command, "--help")
+        assert (result.code, result.stderr) == (0, "")
+        lines = [line.strip() for line in result.stdout.decode().splitlines()]
+        assert any(line.startswith("visiontk " + " ".join(command)) for line in lines), command
 
 
 def test_a_command_line_that_is_wrong(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from importlib import import_module
+from importlib import import_module, resources
 
 import pytest
 
@@ -29,3 +29,7 @@ def test_the_options_are_those_of_the_loader(family: str) -> None:
 def test_a_task_that_is_none() -> None:
     with pytest.raises(UsageError, match="there is no task 'paint'; use classify, segment, generate or lvm"):
         visiontk.load("paint")  # type: ignore[call-overload]
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert resources.files("visiontk").joinpath("py.typed").is_file()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -70,3 +72,12 @@ def test_the_schema_is_a_schema_and_refuses_scores_above_one() -> None:
     bad["classify"]["labels"][0]["score"] = 1.5
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(bad, schema())
+
+
+def test_every_kind_of_error_is_in_the_schema_and_in_the_documentation() -> None:
+    root = Path(__file__).parent.parent
+    sources = [file.read_text("utf-8") for folder in ("visiontk", "commands") for file in (root / folder).rglob("*.py")]
+    used = {kind for text in sources for kind in re.findall(r'ItemError\(\s*"(\w+)"', text)}
+    assert {"missing", "broken", "not_finite"} < used
+    assert set(schema()["$defs"]["error"]["properties"]["error"]["properties"]["kind"]["enum"]) == used
+    assert set(re.findall(r"``(\w+)``", str(ItemError.__doc__))) - {"kind"} == used

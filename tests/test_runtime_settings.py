@@ -97,6 +97,15 @@ def test_the_largest_values_that_are_taken_work() -> None:
     assert torch.initial_seed() == 2**63 - 1
 
 
+@pytest.mark.usefixtures("one_thread")  # which puts the number back
+def test_threads_are_those_of_torch_and_of_the_decoders() -> None:
+    Runtime(device="cpu", threads=3).start()
+    assert torch.get_num_threads() == 3
+    Runtime(device="cpu").start()
+    assert torch.get_num_threads() == 3, "auto leaves it to torch"
+    assert [Runtime(threads=count).decode_workers() for count in (1, 3, 64)] == [1, 3, 8]
+
+
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
 @pytest.mark.parametrize(("name", "value"), [("threads", "100000"), ("seed", "99999999999999999999999"), ("batch-size", "9" * 40)])
 def test_numbers_beyond_the_limits_are_one_line_wherever_they_come_from(

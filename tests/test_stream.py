@@ -80,6 +80,22 @@ def test_batches_fill_when_items_are_there() -> None:
     assert sizes == [8, 8, 4]
 
 
+def test_the_next_batch_is_prepared_while_the_model_runs() -> None:
+    prepared = [threading.Event() for _ in range(8)]
+
+    def prepare(number: int) -> int:
+        prepared[number].set()
+        return number
+
+    def predict(batch: Sequence[int]) -> list[int]:
+        following = min(batch[-1] + 1, 7)
+        assert prepared[following].wait(20), "nothing is prepared while the model runs"
+        return list(batch)
+
+    outcomes = list(run(map(item, range(8)), prepare, predict, batch_size=2, workers=1))
+    assert [outcome.result for outcome in outcomes] == list(range(8))
+
+
 def test_a_slow_pipe_gets_its_answers_before_the_batch_is_full() -> None:
     go_on = threading.Event()
 

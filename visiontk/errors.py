@@ -44,7 +44,8 @@ class ItemError(VisiontkError):
     """One item failed and the others are unharmed; it becomes ``{"error": {"kind", "message"}}`` in the item's line (exit code 3).
 
     ``kind`` is one stable word for scripts: ``missing``, ``unreadable``, ``not_an_image``, ``broken``, ``too_large``, ``no_images``,
-    ``no_frame``, ``bad_record``, ``bad_prompt``, ``refused``, ``exists``, ``not_finite``, ``blocked``.
+    ``no_frame``, ``bad_record``, ``bad_prompt``, ``refused``, ``exists``, ``not_finite``, ``blocked``, ``no_parameters``,
+    ``not_generated``.
     """
 
     exit_code = 3
