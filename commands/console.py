@@ -103,10 +103,7 @@ class Report:
         """The closing lines: what failed or passed through, whether memory ran out; how many and how fast."""
         if self._quiet:
             return
-        elapsed = time.perf_counter() - stats.started
-        if stats.items and (self._progress or self._verbose):
-            noun = self._noun.removesuffix("s") if stats.items == 1 else self._noun
-            say(f"{stats.items} {noun} in {elapsed:.1f} s, {stats.items / max(elapsed, 1e-9):.1f} a second")
+        self.speed(stats)
         if stats.halved:
             say(
                 f"memory ran out, so the batch size was halved to {stats.batch_size}; start with --batch-size {stats.batch_size}", "warning"
@@ -115,6 +112,13 @@ class Report:
             say(f"{stats.passed_through} lines without a path were passed through", "warning")
         if stats.failed:
             say(f"{stats.failed} of {stats.items} {self._noun} failed; their lines say why", "warning")
+
+    def speed(self, stats: Stats) -> None:
+        """How many and how fast, on a terminal and where ``verbose``."""
+        elapsed = time.perf_counter() - stats.started
+        if stats.items and not self._quiet and (self._progress or self._verbose):
+            noun = self._noun.removesuffix("s") if stats.items == 1 else self._noun
+            say(f"{stats.items} {noun} in {elapsed:.1f} s, {stats.items / max(elapsed, 1e-9):.1f} a second")
 
     def _total(self, total: int | None) -> None:
         if self._progress and total is not None:

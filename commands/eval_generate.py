@@ -125,6 +125,7 @@ def generate(
     except KeyboardInterrupt:
         say("interrupted before all images were measured; the totals are missing")
         raise
+    report.speed(stats)
     for line in [*tally.classes(), totals]:
         lines.write(line)
     lines.end()

@@ -122,6 +122,7 @@ def lvm(
     except KeyboardInterrupt:
         say("interrupted before all sentences were measured; the figures are missing")
         raise
+    report.speed(stats)
     totals = _totals(models, tally, stats, warn)
     contexts = list(tally.contexts())
     for line in [*contexts, *tally.answers(models.features.name if models.features else None), totals]:
