@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from visiontk.errors import ModelUnavailable, UsageError
+from visiontk.runtime import Started
 from visiontk.training.network import head, make_network, parse_arguments
 from visiontk.training.patch_dropout import PatchDropping
 from visiontk.training.pictures import StepOrder
+from visiontk.training.plain_attention import unfuse
 from visiontk.training.plan import Plan, schedule
 from visiontk.training.recipe import learning_rate, make_optimiser
 
@@ -110,6 +112,20 @@ def test_patches_can_be_left_out_of_transformers_only() -> None:
         PatchDropping(make_network(plan, ["a"]), plan)
     with pytest.raises(UsageError, match="--whole-after ends --patch-drop, which is not there"):
         Plan("d", model="m", whole_after=3).check()
+
+
+def test_attention_is_written_out_where_that_is_quicker_and_computes_the_same() -> None:
+    network = make_network(Plan("d", from_scratch="test_vit"), ["a", "b", "c"]).eval()
+    pixels = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(1))
+    fused = [module for module in network.modules() if getattr(module, "fused_attn", False)]
+    before = network(pixels)
+    for dtype in (torch.float32, torch.float16):
+        unfuse(network, Started(torch.device("cpu"), dtype, False, None))
+    unfuse(network, Started(torch.device("cuda"), torch.bfloat16, False, None))
+    assert fused and all(module.fused_attn for module in fused)
+    unfuse(network, Started(torch.device("cpu"), torch.bfloat16, False, None))
+    assert not any(module.fused_attn for module in fused)
+    assert torch.allclose(network(pixels), before, atol=1e-5)
 
 
 def test_probes_take_what_they_use() -> None:

@@ -19,6 +19,7 @@ from . import fewshot, output, probe
 from .checkpoint import Folder
 from .loop import MOST_WARNINGS, Hold, Listener, Loop, Pieces
 from .pictures import DataConfig, Source
+from .plain_attention import unfuse
 from .plan import PROBE_L2, Plan, Schedule, schedule
 from .recipe import Normaliser
 
@@ -45,6 +46,7 @@ class Job:
         if planned.micro % self.accelerator.num_processes:
             shared = f"{planned.micro} images at a time cannot be shared by {self.accelerator.num_processes} processes"
             raise UsageError(f"{shared}; change --batch-size")
+        unfuse(self.network, self.started)
         pieces = Pieces(self.network, self.config, train, self._measured(), len(self.source.classes), self.workers)
         loop = Loop(self.accelerator, pieces, self.plan, planned, self.folder, self.listener, hold)
         loop.run()
