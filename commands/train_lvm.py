@@ -15,6 +15,17 @@ from .train_view import shown
 def lvm(
     data: train_options.TinyData,
     out: train_options.Out = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Go on with the LLaMA of this model, on its own VQGAN.",
+            show_default=False,
+            autocompletion=options.complete_lvms,
+        ),
+    ] = "",
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 1000,
     vqgan_steps: Annotated[
         int | None, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN. Default: 8000.")
@@ -40,7 +51,7 @@ def lvm(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> int:
-    """Train a small large vision model on visual sentences of the bundled world, from nothing.
+    """Train a small large vision model on visual sentences of the bundled world, from nothing or from one that is there.
 
     First its VQGAN, which makes 64 tokens of a frame, then the LLaMA that continues sentences of 16 frames. DIR becomes a model that
     `visiontk.load("lvm", DIR)` reads, with a card of figures, film strips and plots. The same command again goes on where it was stopped,
@@ -49,6 +60,7 @@ def lvm(
     \b
     visiontk train lvm tiny -o my-lvm
     visiontk train lvm tiny --vqgan-steps 20000 --steps 20000 -b 32 --device cuda -o longer
+    visiontk train lvm tiny --model my-lvm --steps 2000 --lr 0.0005 -o further
     """
     folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)
@@ -57,8 +69,9 @@ def lvm(
 
     plan = LvmPlan(
         data=data,
+        model=model,
         steps=steps,
-        vqgan_steps=(0 if vqgan else LvmPlan.vqgan_steps) if vqgan_steps is None else vqgan_steps,
+        vqgan_steps=(0 if vqgan or model else LvmPlan.vqgan_steps) if vqgan_steps is None else vqgan_steps,
         vqgan=vqgan,
         codes=codes,
         batch=batch,

@@ -181,6 +181,33 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
             wrong.check()
 
 
+def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
+    from visiontk.training.lvm_output import card, write_model
+
+    (tmp_path / "first").mkdir()
+    write_model(whole[1], tmp_path / "first")
+    before = {name: value.clone() for name, value in whole[1].llama.state_dict().items()}
+    plan = replace(PLAN, model=str(tmp_path / "first"), vqgan_steps=0, lr=1e-3, warmup=0)
+    plan.check()
+    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model))
+    assert all(torch.equal(value, before[name]) for name, value in training.llama.network.state_dict().items())
+    assert course(training, 2, tmp_path / "second").step == 2
+    found = training.finished()
+    assert all(torch.equal(value, whole[1].vqgan.state_dict()[name]) for name, value in found.vqgan.state_dict().items())
+    moved = {name: float((value - before[name]).abs().max()) for name, value in found.llama.state_dict().items()}
+    assert all(0 < distance < 4e-3 for distance in moved.values()), "two steps of 0.001 at most, and no new start"
+    with pytest.raises(UsageError, match="has 32 codes"):
+        lvm_learn.new_parts(64, model=plan.model)
+    for wrong in (replace(plan, vqgan_steps=1), replace(plan, vqgan=plan.model)):
+        with pytest.raises(UsageError, match="--model brings its own VQGAN"):
+            wrong.check()
+    figures: Any = {"reconstruction": {"psnr": 1, "codes": 2}, "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6}}
+    figures |= {"next frame": {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}}
+    figures |= {name: {"1": 3, "15": 2} for name in ("perplexity of clips", "perplexity of answers")}
+    text = card("second", plan, figures, seconds=60, device="a CPU")
+    assert f"those of {plan.model}, whose LLaMA was trained further: 2 steps of 1 sentences" in text and f"--model {plan.model}" in text
+
+
 def test_k_means_finds_what_is_there_and_idle_codes_begin_anew() -> None:
     torch.manual_seed(0)
     vqgan = type("Stub", (), {"quantize": torch.nn.Module()})()

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from visiontk.adapters.lvm import locate
 from visiontk.adapters.lvm_public import read_vqgan
-from visiontk.adapters.lvm_weights import build_vqgan, frame_tokens
+from visiontk.adapters.lvm_weights import build_vqgan, check, files, frame_tokens, read_llama
 from visiontk.errors import UsageError
 from visiontk.runtime import Started
 
@@ -39,13 +40,19 @@ class Parts:
     llama: Any
 
 
-def new_parts(codes: int, vqgan_of: str = "") -> Parts:
-    """With random weights, seeded by the caller, or with the VQGAN of a folder of a model.
+def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
+    """With random weights, seeded by the caller, or with the VQGAN of a folder of a model, or with both networks of a model.
 
     Raises:
         ModelUnavailable: there is none that can be read.
         UsageError: it has other sizes.
     """
+    if model:
+        found = files(locate(model))
+        vqgan = taken_vqgan(str(found.vqgan.parent), codes)
+        llama = read_llama(found.llama, torch.float32, model, found.shards).requires_grad_(True)
+        check(vqgan, llama, model)
+        return Parts(vqgan, llama)
     vqgan = taken_vqgan(vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
 
@@ -83,14 +90,14 @@ class Training:
         seed_everything(derive(self.plan.seed, "pass", step))
         if self.vqgan and step < self.first:
             return self._reconstruct(self.vqgan, step)
-        self.prepare(fresh=step == self.first)
+        self.prepare(fresh=step == self.first and not self.plan.model)
         loss = self._predict(step)
         self.llama.update(loss, step - self.first)
         return {"loss": float(loss.detach())}
 
     def finished(self) -> Parts:
         """The averaged weights in fp32 on the CPU, ready to be written."""
-        self.prepare(fresh=self.plan.steps == 0)
+        self.prepare(fresh=self.plan.steps == 0 and not self.plan.model)
         llama = self.llama.average.module
         for part in (self.parts.vqgan, llama):
             part.eval().cpu()

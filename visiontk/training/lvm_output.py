@@ -136,7 +136,7 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
 backgrounds. Masks show all things in one colour, and the background in another.
 
-**How it was made.** {_vqgan_made(plan)} Then the LLaMA on its codes, {plan.steps} steps of {plan.batch} sentences, learning rate
+**How it was made.** {_begun(plan)} {plan.steps} steps of {plan.batch} sentences, learning rate
 {plan.lr:g}. AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
 average of the weights {plan.ema:g}.
 
@@ -149,9 +149,12 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 """
 
 
-def _vqgan_made(plan: LvmPlan) -> str:
+def _begun(plan: LvmPlan) -> str:
+    """What was there before the steps of the LLaMA."""
+    if plan.model:
+        return f"Both networks are those of {plan.model}, whose LLaMA was trained further:"
     if plan.vqgan:
-        return f"The VQGAN is that of {plan.vqgan}."
+        return f"The VQGAN is that of {plan.vqgan}. Then the LLaMA on its codes,"
     learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, learning rate {plan.vqgan_lr:g}"
     return f"""The VQGAN first, from principal components of 8 x 8 pixels and k-means of these: {learned},
-absolute and squared errors of pixels, no adversary, codes that are running means."""
+absolute and squared errors of pixels, no adversary, codes that are running means. Then the LLaMA on its codes,"""

@@ -17,6 +17,7 @@ class LvmPlan:
 
     Attributes:
         data: ``tiny``, the bundled world.
+        model: a trained model whose LLaMA is trained further; its VQGAN stays as it is, and ``vqgan_steps`` is 0. Empty for none.
         steps: updates of the LLaMA.
         vqgan_steps: updates of the VQGAN before them.
         vqgan: a folder of this or another run, whose VQGAN is taken as it is; then ``vqgan_steps`` is 0. Empty for none.
@@ -30,6 +31,7 @@ class LvmPlan:
     """
 
     data: str = "tiny"
+    model: str = ""
     steps: int = 1000
     vqgan_steps: int = 8000
     vqgan: str = ""
@@ -51,9 +53,11 @@ class LvmPlan:
             raise UsageError(f"{self.data} is no data set that sequences are trained on; use tiny")
         if not 2 <= self.codes <= 8192:
             raise UsageError(f"--codes {self.codes} is out of range; use 2 to 8192")
+        if self.model and (self.vqgan or self.vqgan_steps):
+            raise UsageError("--model brings its own VQGAN, which stays as it is; leave out --vqgan and --vqgan-steps")
         if self.vqgan and self.vqgan_steps:
             raise UsageError("--vqgan takes a VQGAN as it is, which --vqgan-steps would change; use --vqgan-steps 0 with it")
-        if not (self.vqgan or self.vqgan_steps):
+        if not (self.model or self.vqgan or self.vqgan_steps):
             raise UsageError("there is no VQGAN without steps for it; use --vqgan-steps 1 or more, or --vqgan DIR for one that is there")
         if self.vqgan_batch % 2:
             raise UsageError(f"--vqgan-batch {self.vqgan_batch} is odd; pictures are learned with their answers, use an even number")

@@ -21,7 +21,7 @@ from .steps import Run, claim
 def run(
     plan: LvmPlan, runtime: Runtime, out: Path, listener: Listener, *, overwrite: bool = False, hold: Hold = nullcontext
 ) -> dict[str, Any]:
-    """Train a large vision model on sentences of the tiny world, and write the folder ``out``.
+    """Train a large vision model on sentences of the tiny world, or go on training its LLaMA, and write the folder ``out``.
 
     Args:
         plan: what to do; ``plan.seed`` counts and not the runtime's.
@@ -38,7 +38,7 @@ def run(
     plan.check()
     started, folder = claim(plan, "lvm", runtime, plan.seed, out, overwrite=overwrite)
     seed_everything(derive(plan.seed, "weights"))
-    training = Training(plan, started, new_parts(plan.codes, plan.vqgan))
+    training = Training(plan, started, new_parts(plan.codes, plan.vqgan, plan.model))
     course = Run(training, plan.vqgan_steps + plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()
