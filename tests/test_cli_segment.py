@@ -387,6 +387,16 @@ def test_pictures_of_a_folder_are_a_video_where_they_are_numbered(run: Run, trac
     assert [len(call["frames"]) for call in trackers[-1].asked if isinstance(call, dict)] == [FRAMES, 3, FRAMES]
 
 
+def test_masks_beside_the_frames_of_a_set_like_davis_are_no_input(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    save_frames("set/JPEGImages/1")
+    save_frames("set/Annotations/1")
+    save_frames("other/Annotations")
+    records = valid(run("segment", "set", "-p", "point:9,13"))
+    assert [record["path"] for record in records] == [f"set/JPEGImages/1/{number:05d}.png" for number in range(FRAMES)]
+    assert len(run("segment", "set/Annotations", "-p", "point:9,13").records) == FRAMES, "named, they are"
+    assert len(run("segment", "other", "-p", "point:9,13").records) == FRAMES, "alone, they are pictures like others"
+
+
 def test_sequence_or_not_by_order(run: Run, trackers: list[ColourTracker]) -> None:
     save_frames("in", ["b2.png", "b10.png", "c.png"])
 

@@ -106,8 +106,14 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
                 yield from from_name(os.fsdecode(line), reading)
 
 
+DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages", "Annotations"  # side by side: the frames of videos, and the truth about them
+
+
 def walk(folder: str) -> Iterator[str]:
-    """Paths of the images and videos under a folder, sorted within each folder, hidden ones left out. Links to folders are not followed."""
+    """Paths of the images and videos under a folder, sorted within each folder, hidden ones left out. Links to folders are not followed.
+
+    Where ``JPEGImages/`` and ``Annotations/`` stand side by side, as in DAVIS, the latter are masks and no input.
+    """
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path)
@@ -116,11 +122,14 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, but for what is hidden; nothing, where it cannot be read."""
+    """What a folder holds, by name, but for what is hidden and for the masks of a set like DAVIS; nothing, where it cannot be read."""
     try:
-        return sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        found = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError:
         return []
+    if DAVIS_FRAMES in [entry.name for entry in found]:
+        found = [entry for entry in found if entry.name != DAVIS_MASKS]
+    return found
 
 
 def count(names: Iterable[str]) -> int | None:
