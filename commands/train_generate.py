@@ -23,6 +23,12 @@ def generate(
         int | None,
         typer.Option("--vae-steps", metavar="N", min=0, help="Before them, updates of the autoencoder. Default: 1500; 0 with --model."),
     ] = None,
+    words_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--words-steps", metavar="N", min=0, help="Then, of the text encoder: what captions name. Default: 300; 0 with --model."
+        ),
+    ] = None,
     size: Annotated[int, typer.Option("--size", metavar="N", min=32, help="Side of the pictures in pixels, a multiple of 16.")] = 64,
     pictures: Annotated[
         int | None,
@@ -35,7 +41,7 @@ def generate(
     ] = None,
     batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Pictures per step.")] = 32,
     vae_batch: Annotated[int, typer.Option("--vae-batch", metavar="N", min=1, help="Likewise, of the autoencoder.")] = 8,
-    lr: train_options.LearningRate = 8e-4,
+    lr: train_options.LearningRate = 1.5e-3,
     vae_lr: Annotated[float, typer.Option("--vae-lr", metavar="X", min=0.0, help="Likewise, of the autoencoder.")] = 1e-3,
     weight_decay: train_options.WeightDecay = 0.01,
     warmup: train_options.Warmup = 100,
@@ -57,12 +63,12 @@ def generate(
 ) -> int:
     """Train a small Stable Diffusion on the bundled world, from nothing or from one that is there.
 
-    First its autoencoder, then the U-Net together with the text encoder. DIR becomes a pipeline that `visiontk generate --model DIR` and
-    diffusers run, with a card of figures, a sheet of samples and a plot of its loss. The same command again goes on where it was stopped,
-    to the same result.
+    First its autoencoder, then the words, then the U-Net together with the text encoder. DIR becomes a pipeline that
+    `visiontk generate --model DIR` and diffusers run, with a card of figures, a sheet of samples and a plot of its loss. The same command
+    again goes on where it was stopped, to the same result.
 
     \b
-    visiontk train generate tiny -o my-diffusion                     several hours on two cores
+    visiontk train generate tiny --steps 5600 --pictures 16384 --calm-after 0 -o my-diffusion     about an hour
     visiontk train generate tiny --steps 50000 -b 128 --device cuda -o longer
     visiontk train generate tiny --model my-diffusion --steps 2000 -o further
     """
@@ -76,6 +82,7 @@ def generate(
         model=model,
         steps=steps,
         vae_steps=vae_steps,
+        words_steps=words_steps,
         size=size,
         pictures=pictures,
         batch=batch,

@@ -97,7 +97,7 @@ def test_the_example_scripts_run(tmp_path: Path) -> None:
     assert [line[3] for line in shell("compare-models.sh")] == ["true"] * 5
     assert [moment for moment, _ in shell("video-timeline.sh")] == ["0 s", "1 s", "2 s"]
     drawn = shell("generate-and-look.sh", "a red apple on a blue background")
-    assert [prompt for prompt, _ in drawn] == ["a red apple on a blue background"]
+    assert drawn == [["a red apple on a blue background", "apple"]]
     assert (tmp_path / "drawn" / "a-red-apple-on-a-blue-background-0.png").is_file()
     [[overlay, score]] = shell("segment-video.sh")
     assert (tmp_path / overlay).stat().st_size > 1000 and float(score) > 0.3

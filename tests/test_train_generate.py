@@ -17,7 +17,7 @@ from tests.training_runs import course
 from visiontk.errors import UsageError
 from visiontk.tiny import world
 from visiontk.tiny.files import picture
-from visiontk.training import generate_learn, generate_measure, generate_pictures, generate_words, generate_world
+from visiontk.training import generate_learn, generate_measure, generate_naming, generate_pictures, generate_words, generate_world
 from visiontk.training.chance import seed_everything
 from visiontk.training.generate_network import new_parts
 from visiontk.training.generate_plan import GeneratePlan
@@ -25,7 +25,7 @@ from visiontk.training.generate_plan import GeneratePlan
 if TYPE_CHECKING:
     from tests.conftest import Run
 
-PLAN = GeneratePlan(vae_steps=2, steps=2, size=32, batch=4, vae_batch=2, seed=3)
+PLAN = GeneratePlan(vae_steps=2, words_steps=2, steps=2, size=32, batch=4, vae_batch=2, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_things_are_calm_after_the_step_that_the_plan_says(monkeypatch: pytest.M
         return render(*arguments, calm=calm)
 
     monkeypatch.setattr(generate_pictures, "scenes", scenes)
-    training = generate_learn.Training(replace(PLAN, steps=3, vae_steps=0, calm_after=1), started(), new_parts(32))
+    training = generate_learn.Training(replace(PLAN, steps=3, vae_steps=0, words_steps=0, calm_after=1), started(), new_parts(32))
     for step in range(3):
         training.advance(step)
     assert seen == [False, True, True]
@@ -175,7 +175,7 @@ def test_the_target_is_the_schedulers_own_velocity(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(parts.vae, "encode", encode)
     training._ready = True
     monkeypatch.setattr(torch, "randn", noise)
-    assert training._denoise(PLAN.autoencoder_steps).item() == pytest.approx(0, abs=1e-9)
+    assert training._denoise(0).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_errors_weigh_as_the_signal_to_noise_ratio_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_errors_weigh_as_the_signal_to_noise_ratio_within_its_limits(monkeypatch
     training = generate_learn.Training(PLAN, started(), parts)
     monkeypatch.setattr(parts.vae, "encode", lambda pixels: type("Encoded", (), {"latents": torch.zeros(len(pixels), 4, 8, 8)}))
     training._ready = True
-    loss = training._denoise(PLAN.autoencoder_steps).item()
+    loss = training._denoise(0).item()
     alphas = parts.scheduler.alphas_cumprod[times_seen[0]].double()
     ratio = alphas / (1 - alphas)
     weights = [min(max(float(value), 1.0), 5.0) / (float(value) + 1) for value in ratio]
@@ -225,22 +225,67 @@ def test_the_autoencoder_begins_as_the_mean_of_sixteen_pixels() -> None:
     assert -10 * float(((made - truth) / 2).square().mean().log10()) > 16
 
 
-def test_the_schedule_of_the_learning_rate_begins_anew_with_the_second_part() -> None:
-    training = generate_learn.Training(GeneratePlan(vae_steps=40, steps=100, size=32), started(), new_parts(32))
+def test_the_schedule_of_the_learning_rate_begins_anew_with_each_part() -> None:
+    training = generate_learn.Training(GeneratePlan(vae_steps=40, words_steps=20, steps=100, size=32), started(), new_parts(32))
     assert training.rate(3) == pytest.approx(1e-3) and training.rate(0) == pytest.approx(1e-3 / 4)
     assert training.rate(39) < 1e-5
-    assert training.rate(49) == pytest.approx(8e-4) and training.rate(40) == pytest.approx(8e-5) and training.rate(139) < 1e-6
+    assert training.rate(41) == pytest.approx(1e-3) and training.rate(40) == pytest.approx(5e-4) and training.rate(59) < 1e-5
+    assert training.rate(69) == pytest.approx(1.5e-3) and training.rate(60) == pytest.approx(1.5e-4) and training.rate(159) < 1e-6
+    scales = {group["lr_scale"] for group in training.denoiser.optimiser.param_groups}
+    assert scales == {1.0, generate_learn.TEXT_SHARE}
+
+
+def test_captions_leave_out_a_things_own_colour_now_and_then_and_no_other() -> None:
+    scenes = generate_world.scenes(5, range(400), 16)
+    found = generate_world.told(scenes, 5, range(400))
+    own = [colours[0] == world.things()[label].colour for colours, label in zip(scenes.colours, scenes.labels[:, 0].tolist(), strict=True)]
+    changed = [before != after for before, after in zip(scenes.captions, found, strict=True)]
+    coloured = [colours[0] is not None for colours in scenes.colours]
+    assert not any(change and not (held and colour) for change, held, colour in zip(changed, own, coloured, strict=True))
+    share = sum(changed) / sum(held and colour for held, colour in zip(own, coloured, strict=True))
+    assert share == pytest.approx(generate_world.UNSAID, abs=0.08)
+    for before, after, label in zip(scenes.captions, found, scenes.labels[:, 0].tolist(), strict=True):
+        assert before.split(" on ")[1] == after.split(" on ")[1] and world.names()[label] in after
+    short = [text.split(" on ")[0] for text, change in zip(found, changed, strict=True) if change]
+    assert len(short) > 50 and not any(f" {colour} " in f"{text} " for text in short for colour in world.COLOURS)
+    assert found[100:200] == generate_world.told(generate_world.scenes(5, range(100, 200), 16), 5, range(100, 200))
+
+
+def test_the_answers_to_what_a_caption_names_are_what_it_says() -> None:
+    scenes = generate_world.scenes(5, range(100), 16)
+    things, colours, behind = generate_naming.named(scenes)
+    names = [*world.COLOURS, ""]
+    for caption, thing, colour, background in zip(scenes.captions, things.tolist(), colours.tolist(), behind.tolist(), strict=True):
+        noun, rest = caption.split(" on ", 1)
+        assert world.names()[thing] in noun and names[colour] in noun
+        assert rest.split(" ", 1)[1] == f"{names[background]} background" if names[background] else "background" in rest
+
+
+def test_the_text_encoder_learns_to_name_things_at_every_end_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate_learn, "NAMING_BATCH", 64)
+    seed_everything(0)
+    parts = new_parts(32)
+    before = {name: value.clone() for name, value in parts.unet.state_dict().items()}
+    training = generate_learn.Training(replace(PLAN, vae_steps=0, words_steps=100), started(), parts)
+    found = [training.advance(step) for step in range(100)]
+    assert np.mean([line["named"] for line in found[:5]]) < 0.1 < 0.5 < np.mean([line["named"] for line in found[-5:]])
+    assert found[-1]["loss"] < found[0]["loss"] / 3
+    assert all(torch.equal(value, before[name]) for name, value in parts.unet.state_dict().items())
+    training.advance(100)
+    words = training.denoiser.average.module[1].get_input_embeddings().weight
+    naming: Any = training.naming.network
+    assert torch.allclose(words, naming.text_encoder.get_input_embeddings().weight, atol=1e-3)
 
 
 def trained(folder: Path, stop_after: int | None = None, plan: GeneratePlan = PLAN) -> Any:
-    """What a run of two and two steps comes to, stopped as Ctrl-C does after so many."""
+    """What a run of two steps of each part comes to, stopped as Ctrl-C does after so many."""
     seed_everything(1)
     training = generate_learn.Training(plan, started(), new_parts(32))
-    assert course(training, 4, folder, stop_after).step == 4
+    assert course(training, 6, folder, stop_after).step == 6
     return training.finished()
 
 
-@pytest.mark.parametrize(("stop", "plan"), [(1, PLAN), (3, PLAN), (3, replace(PLAN, pictures=40, calm_after=1))])
+@pytest.mark.parametrize(("stop", "plan"), [(1, PLAN), (3, PLAN), (5, PLAN), (5, replace(PLAN, pictures=40, calm_after=1))])
 def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: int, plan: GeneratePlan) -> None:
     whole = trained(tmp_path / "whole", plan=plan)
     with pytest.raises(KeyboardInterrupt):
@@ -252,7 +297,8 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, stop: 
     assert whole.vae.config.scaling_factor == again.vae.config.scaling_factor
     lines = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()] for name in ("whole", "stopped")]
     assert [[line["step"], line["train"]["loss"]] for line in lines[0]] == [[line["step"], line["train"]["loss"]] for line in lines[1]]
-    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4] and "psnr" in lines[0][1]["train"] and "psnr" not in lines[0][2]["train"]
+    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4, 5, 6]
+    assert [set(line["train"]) & {"psnr", "named"} for line in lines[0]] == [{"psnr"}] * 2 + [{"named"}] * 2 + [set()] * 2
 
 
 def test_latents_are_divided_by_their_spread(tmp_path: Path) -> None:
@@ -309,4 +355,5 @@ def test_options_that_make_no_sense_are_refused(run: Run) -> None:
     result = run("train", "generate", "tiny")
     assert result.code == 2 and "pass -o DIR" in result.stderr
     assert GeneratePlan(model="x").autoencoder_steps == 0 and GeneratePlan().autoencoder_steps == 1500
+    assert GeneratePlan(model="x").naming_steps == 0 and GeneratePlan().naming_steps == 300
     assert GeneratePlan(steps=7, half=True).command("a b") == "visiontk train generate tiny --steps 7 --half -o 'a b'"

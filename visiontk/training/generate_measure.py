@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 JUDGE = "tiny-vit"
 SEED = 40_000  # no training run renders from this seed
-STEPS, GUIDANCE = 20, 4.0  # what the catalog says of the bundled model
+STEPS, GUIDANCE = 20, 1.5  # what the catalog says of the bundled model
 STRENGTH = 0.6
 _BATCH = 50
 

@@ -44,7 +44,7 @@ def write_model(parts: Parts, folder: Path, *, half: bool) -> None:
 
 def write_report(folder: Path, plan: GeneratePlan, figures: dict[str, Any], *, seconds: float, started: Started) -> None:
     """README.md, curves.png and samples.png. Raises OutputError."""
-    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["step"] > plan.autoencoder_steps]
+    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["step"] > plan.autoencoder_steps + plan.naming_steps]
     figure = plot(lines, "Text to image on the tiny world", None)
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     sheet = samples(str(folder.resolve()))
@@ -68,7 +68,10 @@ def card(name: str, plan: GeneratePlan, figures: dict[str, Any], *, seconds: flo
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
     start = "from nothing" if plan.model is None else f"on from {plan.model}"
     text, image, inpainting = (figures[task] for task in ("text to image", "image to image", "inpainting"))
-    first = f"First the autoencoder, {plan.autoencoder_steps} steps of {plan.vae_batch} pictures; then" if plan.autoencoder_steps else "The"
+    before = [f"the autoencoder, {plan.autoencoder_steps} steps of {plan.vae_batch} pictures"] if plan.autoencoder_steps else []
+    before += [f"the text encoder, {plan.naming_steps} steps of naming what captions say"] if plan.naming_steps else []
+    first = f"First {', then '.join(before)}; then the" if before else "The"
+    calm = "" if plan.calm_after is None else f"From step {plan.calm_after} on, things stood upright in the middle, in one style."
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -95,9 +98,11 @@ names; {STEPS} steps of DDIM, guidance {GUIDANCE:g}:
 It was shown the hundred things of the world, one to a picture, in eleven colours, before plain, striped, checked, mottled and graded
 backgrounds.
 
-**How it was made.** {first} U-Net and text encoder together, {plan.steps} steps of {plan.batch} pictures: velocity
+**How it was made.** {first}
+U-Net and text encoder together, {plan.steps} steps of {plan.batch} pictures: velocity
 prediction under a schedule that ends in pure noise, {plan.drop:g} of the captions left out; AdamW, learning rate {plan.lr:g} with
 {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
+{calm}
 
     {plan.command(name)}
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .generate_world import pixels, scenes
+from .generate_world import pixels, scenes, told
 
 # Pictures are encoded in these, whatever is asked for, so that a run that was stopped comes to the same latents to the bit.
 BLOCK = 16
@@ -18,7 +18,7 @@ def rendered(encode: Callable[[Tensor], Tensor], seed: int, indices: Sequence[in
     """Latents float32 (B, C, s, s), and the captions. ``encode`` takes float32 (B, 3, S, S) from -1 to 1."""
     drawn = scenes(seed, indices, size, calm=calm)
     with torch.no_grad():
-        return encode(pixels(drawn.images)), list(drawn.captions)
+        return encode(pixels(drawn.images)), told(drawn, seed, indices)
 
 
 class Kept:

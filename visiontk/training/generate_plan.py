@@ -18,8 +18,10 @@ class GeneratePlan:
     Attributes:
         data: ``tiny``, the bundled world.
         model: a trained pipeline to go on from; None starts from nothing.
-        steps: updates of the U-Net and the text encoder.
+        steps: updates of the U-Net and the text encoder together.
         vae_steps: updates of the autoencoder before them; None is as many as `VAE_STEPS`, or none with ``model``.
+        words_steps: updates of the text encoder alone, between the two, in which it learns to say what captions name; None is as many as
+            `NAMING_STEPS`, or none with ``model``.
         size: side of the pictures in pixels, a multiple of 16.
         pictures: how many different ones the U-Net learns from, again and again, which spares rendering and encoding them; None is new
             ones at every step.
@@ -36,11 +38,12 @@ class GeneratePlan:
     model: str | None = None
     steps: int = 10_000
     vae_steps: int | None = None
+    words_steps: int | None = None
     size: int = 64
     pictures: int | None = None
     batch: int = 32
     vae_batch: int = 8
-    lr: float = 8e-4
+    lr: float = 1.5e-3
     vae_lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: int = 100
@@ -63,9 +66,14 @@ class GeneratePlan:
         """Steps of the autoencoder, at the start."""
         return self.vae_steps if self.vae_steps is not None else 0 if self.model else VAE_STEPS
 
+    @property
+    def naming_steps(self) -> int:
+        """Steps of the text encoder alone, after those of the autoencoder."""
+        return self.words_steps if self.words_steps is not None else 0 if self.model else NAMING_STEPS
+
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
         return command_line("generate", self, out)
 
 
-VAE_STEPS = 1500
+VAE_STEPS, NAMING_STEPS = 1500, 300

@@ -43,7 +43,7 @@ def run(
     started, folder = claim(plan, "generate", runtime, plan.seed, out, overwrite=overwrite)
     seed_everything(derive(plan.seed, "weights"))
     training = Training(plan, started, build(plan))
-    course = Run(training, plan.autoencoder_steps + plan.steps, folder, listener, hold)
+    course = Run(training, plan.autoencoder_steps + plan.naming_steps + plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()
     parts = training.finished()

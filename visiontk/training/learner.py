@@ -57,7 +57,7 @@ class Learner:
         self.network = network.to(device).train()
         self.average: Any = ModelEmaV3(self.network, decay=plan.ema, use_warmup=True)
         groups: Any = param_groups_weight_decay(self.network, plan.weight_decay) if lr_scale is None else _scaled(self.network, lr_scale)
-        self.optimiser = torch.optim.AdamW(groups, lr=lr)
+        self.optimiser = torch.optim.AdamW(groups, lr=lr, fused=True)
         self.clip, self.lr, self.steps, self.warmup = plan.clip, lr, steps, min(plan.warmup, steps // 10)
 
     def rate(self, step: int) -> float:
