@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -163,7 +163,7 @@ def generate(
 
     loras = [Lora.parse(text) for text in lora or []]
     name = in_force.get("model.generate", model).value
-    task = _task(init, mask)
+    task = _task(init, mask, lines)
     generator = load(
         name, runtime, loras=loras, quantize=quantize, offload=offload and offload.value, task=task, safety=not no_safety, variant=variant
     )
@@ -175,7 +175,7 @@ def generate(
     setup = generate_record.setup(generator, quantize, offload and offload.value)
     start = None if init in (None, "-") else generate_inputs.init_file(init)
     plan = Plan(key, generator, setup, defaults, start, mask, naming, suffix, held, not no_metadata, keep=bool(defaults.sweeps))
-    plan.check(init=init is not None or (strength is not None and own_init), mask=mask is not None)
+    plan.check(init=task != "text2image" or (strength is not None and own_init), mask=mask is not None or task == "inpaint")
     if own_init:
         plan.warm()
 
@@ -240,8 +240,13 @@ def _check_options(defaults: Defaults, out: str | None, resume: Path | None, pre
         raise UsageError("-o - has room for one image, and --sweep makes several; name a folder with -o")
 
 
-def _task(init: str | None, mask: str | None) -> Task:
-    return "text2image" if init is None else "image2image" if mask is None else "inpaint"
+def _task(init: str | None, mask: str | None, lines: Sequence[Order | Broken] | None) -> Task:
+    """What the model must be able to do, or it is not loaded: what the command line asks for, or else every line of the prompts."""
+    asked = [line for line in lines or () if isinstance(line, Order)]
+    if init is None and not (asked and all(line.init is not None for line in asked)):
+        return "text2image"
+    masked = mask is not None or (bool(asked) and all(line.mask is not None for line in asked))
+    return "inpaint" if masked else "image2image"
 
 
 def _asked(lines: list[Order | Broken] | None, pipe: io.RawIOBase | None, init: str | None) -> Iterable[Any]:

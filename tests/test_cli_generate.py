@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.generate_models import make_pipeline
 from visiontk.media import embedded
 from visiontk.records import schema
 
@@ -62,6 +64,25 @@ def photo(path: str = "photo.png", size: tuple[int, int] = (SIDE, SIDE)) -> str:
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     Image.fromarray(np.stack([x * 7 % 256, y * 5 % 256, (x + y) * 3 % 256], -1).astype(np.uint8)).save(path)
     return path
+
+
+def test_what_the_model_must_do_is_known_from_the_lines_of_the_prompts(run: Run, tmp_path: Path) -> None:
+    """A model that inpaints alone runs where every line asks for it, and is refused before it is loaded where one does not."""
+    folder = make_pipeline(tmp_path / "inpaint", mask_channels=True)
+    photo()
+    Image.fromarray(np.pad(np.full((8, 8), 255, np.uint8), 12)).save("hole.png")
+    whole = {"prompt": "a red apple", "init": "photo.png", "mask": "hole.png"}
+
+    def asked(*lines: dict[str, str], options: Sequence[str] = ()) -> Result:
+        Path("prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return run("generate", "-m", folder, "--steps", "2", "--prompts", "prompts.jsonl", "--overwrite", *options)
+
+    assert [record["generate"]["prompt"] for record in ok(asked(whole, whole))] == ["a red apple"] * 2
+    mask_alone = {key: value for key, value in whole.items() if key != "mask"}
+    assert len(ok(asked(mask_alone, options=["--mask", "hole.png"]))) == 1
+    for lines in ([{"prompt": "a red apple"}], [whole, {"prompt": "a red apple"}]):
+        refused = asked(*lines)
+        assert refused.code == 2 and "cannot do text to image, its family does inpainting alone" in refused.stderr and not refused.stdout
 
 
 def test_a_line_for_each_picture_says_all_that_it_was_made_from(generate: Run, pipeline: Path) -> None:

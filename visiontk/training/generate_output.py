@@ -71,7 +71,9 @@ def card(name: str, plan: GeneratePlan, figures: dict[str, Any], *, seconds: flo
     before = [f"the autoencoder, {plan.autoencoder_steps} steps of {plan.vae_batch} pictures"] if plan.autoencoder_steps else []
     before += [f"the text encoder, {plan.naming_steps} steps of naming what captions say"] if plan.naming_steps else []
     first = f"First {', then '.join(before)}; then the" if before else "The"
-    calm = "" if plan.calm_after is None else f"From step {plan.calm_after} on, things stood upright in the middle, in one style."
+    calm = "Things stood upright in the middle, in one style" + (f", from step {plan.calm_after} on." if plan.calm_after else ".")
+    calm = "" if plan.calm_after is None else calm
+    kept = "" if plan.pictures is None else f", of {plan.pictures:,} different ones"
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -99,7 +101,7 @@ It was shown the hundred things of the world, one to a picture, in eleven colour
 backgrounds.
 
 **How it was made.** {first}
-U-Net and text encoder together, {plan.steps} steps of {plan.batch} pictures: velocity
+U-Net and text encoder together, {plan.steps} steps of {plan.batch} pictures{kept}: velocity
 prediction under a schedule that ends in pure noise, {plan.drop:g} of the captions left out; AdamW, learning rate {plan.lr:g} with
 {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
 {calm}
