@@ -13,7 +13,7 @@ from visiontk.runtime import Started
 from visiontk.training.network import head, make_network, parse_arguments
 from visiontk.training.patch_dropout import PatchDropping
 from visiontk.training.pictures import StepOrder
-from visiontk.training.plain_attention import unfuse
+from visiontk.training.plain_attention import unfuse, written_out
 from visiontk.training.plan import Plan, schedule
 from visiontk.training.recipe import learning_rate, make_optimiser
 
@@ -126,6 +126,22 @@ def test_attention_is_written_out_where_that_is_quicker_and_computes_the_same() 
     unfuse(network, Started(torch.device("cpu"), torch.bfloat16, False, None))
     assert not any(module.fused_attn for module in fused)
     assert torch.allclose(network(pixels), before, atol=1e-5)
+
+
+def test_torchs_attention_is_written_out_in_bf16_on_a_cpu_alone() -> None:
+    from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends
+
+    cpu, before = torch.device("cpu"), _cur_sdpa_kernel_backends()
+    for started in (Started(cpu, torch.float32, False, None), Started(torch.device("cuda"), torch.bfloat16, False, None)):
+        with written_out(started):
+            assert _cur_sdpa_kernel_backends() == before
+    queries, keys, values = torch.randn(3, 2, 4, 16, 8, generator=torch.Generator().manual_seed(1)).bfloat16().unbind(0)
+    fused = torch.nn.functional.scaled_dot_product_attention(queries, keys, values)
+    with written_out(Started(cpu, torch.bfloat16, False, None)):
+        assert _cur_sdpa_kernel_backends() == [SDPBackend.MATH]
+        found = torch.nn.functional.scaled_dot_product_attention(queries, keys, values)
+    assert _cur_sdpa_kernel_backends() == before
+    assert torch.allclose(found.float(), fused.float(), atol=0.03)
 
 
 def test_probes_take_what_they_use() -> None:

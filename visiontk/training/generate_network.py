@@ -65,8 +65,7 @@ def new_parts(size: int) -> Parts:
         # The finer levels have no attention: it would be half of the work, and words say what is where on a coarser scale.
         down_block_types=(*["DownBlock2D"] * finer, "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", *["UpBlock2D"] * finer),
-        # The whole sentence, pooled, scales and shifts every level as the time does: what a thing looks like is learned several times
-        # faster so than through attention to its word alone.
+        # The whole sentence, pooled, scales and shifts every level as the time does, and not only through attention to its words.
         addition_embed_type="text",
         addition_embed_type_num_heads=POOLING_HEADS,
         resnet_time_scale_shift="scale_shift",
