@@ -75,6 +75,15 @@ def classify(
     ema: Annotated[
         float | None, typer.Option("--ema", metavar="X", min=0.0, max=1.0, help="Keep a moving average of the weights, such as 0.999.")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", metavar="NAME", help="Learn this model's answers, of the same classes, instead of labels."),
+    ] = None,
+    teacher_steps: Annotated[
+        int | None,
+        typer.Option("--teacher-steps", metavar="N", min=1, help="The --teacher is an architecture; train it on DATA first, for N steps."),
+    ] = None,
+    teacher_args: Annotated[str, typer.Option("--teacher-args", metavar="A=1,B=2", help="Arguments of the teacher's architecture.")] = "",
     val_share: Annotated[
         float,
         typer.Option("--val-share", metavar="X", min=0.0, max=0.9, help="Share of each class to validate on, where DATA has no split."),
@@ -138,6 +147,9 @@ def classify(
         patch_drop=patch_drop,
         whole_after=whole_after,
         ema=ema,
+        teacher=teacher,
+        teacher_args=teacher_args,
+        teacher_steps=teacher_steps,
         val_share=val_share,
         half=half,
         eval_every=eval_every,

@@ -53,11 +53,11 @@ class View:
         if self._progress:
             self._live.stop()
 
-    def begin(self, steps: int, done: int) -> None:
+    def begin(self, steps: int, done: int, what: str = "") -> None:
         if done and not self._quiet:
             self._say(f"goes on from step {done} of {steps}")
         if self._progress:
-            self._progress.reset(self._task, total=steps, completed=done, description="")
+            self._progress.reset(self._task, total=steps, completed=done, description=what)
 
     def step(self, step: int) -> None:
         if self._progress:

@@ -13,7 +13,7 @@ class _Told:
     def __init__(self, stop_after: int | None) -> None:
         self._stop_after = stop_after
 
-    def begin(self, steps: int, done: int) -> None: ...
+    def begin(self, steps: int, done: int, what: str = "") -> None: ...
 
     def step(self, step: int) -> None:
         if step == self._stop_after:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from visiontk import catalog
@@ -17,7 +18,9 @@ from visiontk.runtime import Runtime, Started
 
 from . import fewshot, output, probe
 from .checkpoint import Folder
+from .distillation import Teacher
 from .loop import MOST_WARNINGS, Hold, Listener, Loop, Pieces
+from .network import data_config
 from .pictures import DataConfig, Source
 from .plain_attention import unfuse
 from .plan import PROBE_L2, Plan, Schedule, schedule
@@ -38,6 +41,7 @@ class Job:
     folder: Folder
     listener: Listener
     workers: int
+    teacher: Teacher | None = None
 
     def train(self, hold: Hold) -> dict[str, Any]:
         """Train all weights, then write the best."""
@@ -47,14 +51,16 @@ class Job:
             shared = f"{planned.micro} images at a time cannot be shared by {self.accelerator.num_processes} processes"
             raise UsageError(f"{shared}; change --batch-size")
         unfuse(self.network, self.started)
-        pieces = Pieces(self.network, self.config, train, self._measured(), len(self.source.classes), self.workers)
+        self.network.to(memory_format=torch.channels_last)  # in which convolutions are quickest, most of all in bf16
+        pieces = Pieces(self.network, self.config, train, self._measured(), len(self.source.classes), self.workers, self.teacher)
         loop = Loop(self.accelerator, pieces, self.plan, planned, self.folder, self.listener, hold)
         loop.run()
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return {}
         self.network.load_state_dict(loop.best_weights())
-        facts = {"step": loop.best_step, "steps": planned.steps, "seconds": loop.seconds, "unreadable": len(loop.unreadable)}
+        seconds = loop.seconds + (self.teacher.seconds if self.teacher else 0.0)
+        facts = {"step": loop.best_step, "steps": planned.steps, "seconds": seconds, "unreadable": len(loop.unreadable)}
         return self._finish({**facts, "method": _method(self.plan, planned)})
 
     def linear_probe(self) -> dict[str, Any]:
@@ -152,6 +158,11 @@ class Job:
         return self.plan.command(str(self.folder.root)) + dtype
 
 
+def config_of(network: nn.Module, source: Source) -> DataConfig:
+    """How pictures of a data set are prepared for a network."""
+    return {**data_config(network), **({"crop_pct": source.crop_pct} if source.crop_pct else {})}
+
+
 def _base(plan: Plan) -> str:
     """What was trained, for the card."""
     if plan.from_scratch:
@@ -170,10 +181,16 @@ def _method(plan: Plan, planned: Schedule) -> str:
     extras = [f"weight decay {planned.weight_decay:g}", f"gradients clipped at norm {planned.clip:g}", f"augmentation {plan.augment}"]
     extras += [f"label smoothing {plan.label_smoothing:g}"] if plan.label_smoothing else []
     extras += [f"mixup {plan.mixup:g}"] if plan.mixup else []
+    extras += [_teaching(plan)] if plan.teacher else []
     extras += [_dropping(plan)] if plan.patch_drop else []
     extras += [f"moving average of the weights {plan.ema:g}"] if plan.ema else []
     rate = f"learning rate {planned.lr:g} with {planned.warmup} steps of linear warm-up, then half a cosine to 0"
     return f"{optimiser}; {planned.steps} steps of {planned.batch} images; {rate}; {', '.join(extras)}."
+
+
+def _teaching(plan: Plan) -> str:
+    trained = f", trained first for {plan.teacher_steps} steps" if plan.teacher_steps else ""
+    return f"taught by the answers and features of `{plan.teacher}`{trained}"
 
 
 def _dropping(plan: Plan) -> str:

@@ -17,6 +17,7 @@ from visiontk.errors import UsageError
 from . import checkpoint
 from .chance import derive, seed_everything
 from .checkpoint import Folder
+from .distillation import Student, Teacher
 from .measure import measure
 from .patch_dropout import PatchDropping
 from .pictures import Batch, DataConfig, Pictures, StepOrder, loader
@@ -30,7 +31,7 @@ MOST_WARNINGS = 10
 class Listener(Protocol):
     """Who is told how it goes. `visiontk.commands.train` shows it."""
 
-    def begin(self, steps: int, done: int) -> None: ...
+    def begin(self, steps: int, done: int, what: str = "") -> None: ...
 
     def step(self, step: int) -> None: ...
 
@@ -49,6 +50,7 @@ class Pieces:
     measured: dict[str, Pictures]
     classes: int
     workers: int
+    teacher: Teacher | None = None
 
 
 class Loop:
@@ -62,7 +64,9 @@ class Loop:
         self.network = pieces.network
         self.patches = PatchDropping(pieces.network, plan)
         self.ema = self._make_ema()
-        self.model, self.optimiser = accelerator.prepare(self.network, make_optimiser(self.network, plan, schedule))
+        optimiser = make_optimiser(self.network, plan, schedule)
+        self.student = self._make_student(optimiser)
+        self.model, self.optimiser = accelerator.prepare(self.student or self.network, optimiser)
         if self.ema is not None:
             self.ema.to(accelerator.device)
         self.normalise = Normaliser(pieces.config, accelerator.device)
@@ -128,8 +132,7 @@ class Loop:
     def _learn(self, part: Batch) -> None:
         with self.accelerator.accumulate(self.model):
             pixels, targets = self.targets(self.normalise(part.images), part.labels)
-            logits = self.model(pixels)
-            loss = self.loss(logits, targets)
+            logits, loss = self._answer(pixels, targets)
             self.accelerator.backward(loss)
             if self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
@@ -138,6 +141,15 @@ class Loop:
         count = len(part.labels)
         right = (logits.detach().argmax(1) == part.labels).sum()
         self.window += torch.stack([loss.detach().float() * count, right.float(), right.new_tensor(count).float()])
+
+    def _answer(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and their loss."""
+        if self.pieces.teacher is None:
+            logits = self.model(pixels)
+            return logits, self.loss(logits, targets)
+        logits, hinted = self.model(pixels)
+        with self.accelerator.autocast():
+            return logits, self.pieces.teacher.loss(pixels, logits, hinted)
 
     def _after_step(self) -> None:
         done = self.step == self.schedule.steps
@@ -220,6 +232,8 @@ class Loop:
         state: dict[str, Any] = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "window": self.window}
         state |= {"step": self.step, "best": self.best, "best_step": self.best_step, "seconds": self.seconds, "metrics": self._offset}
         state |= {"owed": self._owed, "unreadable": sorted(self.unreadable)}
+        if self.student is not None:
+            state["hint"] = self.student.hint.state_dict()
         if self.ema is not None:
             state["ema"] = self.ema.module.state_dict()
         if self.accelerator.scaler is not None:
@@ -236,6 +250,8 @@ class Loop:
                 self.step, self.seconds, self.best_step = state["step"], state["seconds"], state["best_step"]
                 self.best = (float(state["best"][0]), float(state["best"][1]))
                 self._offset, self._owed, self.unreadable = state["metrics"], state["owed"], set(state["unreadable"])
+                if self.student is not None:
+                    self.student.hint.load_state_dict(state["hint"])
                 if self.ema is not None:
                     self.ema.module.load_state_dict(state["ema"])
                 if self.accelerator.scaler is not None:
@@ -243,6 +259,14 @@ class Loop:
         self._speed = time.perf_counter(), self.step
         if self.accelerator.is_main_process:
             self.folder.rewind(self._offset)
+
+    def _make_student(self, optimiser: torch.optim.Optimizer) -> Student | None:
+        teacher = self.pieces.teacher
+        if teacher is None:
+            return None
+        student = Student(self.network, teacher.channels, self.pieces.config["input_size"], self.plan.seed)
+        optimiser.add_param_group({"params": list(student.hint.parameters())})
+        return student
 
     def _make_ema(self) -> Any:
         if self.plan.ema is None:

@@ -26,7 +26,7 @@ def save_model(network: nn.Module, folder: Path, classes: list[str], config: Dat
     """Write timm's hub format, each file whole or not at all; ``half`` rounds the weights to fp16. Raises OutputError."""
     from timm.models import save_for_hf
 
-    network = network.half() if half else network.float()
+    network = (network.half() if half else network.float()).to(memory_format=torch.contiguous_format)
     try:
         with tempfile.TemporaryDirectory(prefix=".model.", dir=folder) as made:
             save_for_hf(network, made, model_config={"label_names": classes}, safe_serialization=True, data_config=config)

@@ -23,7 +23,7 @@ EVALUATIONS, LOG_LINES, MOST_STEPS_UNSAVED = 20, 200, 200
 AUGMENTS = ("none", "light", "strong")
 # What a probe has no use for: it takes no steps, and the few-shot one writes no model and has a penalty of its own.
 _OF_STEPS = {"epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "clip", "augment", "label_smoothing", "mixup", "ema"}
-_OF_STEPS |= {"patch_drop", "whole_after", "eval_every", "save_every"}
+_OF_STEPS |= {"patch_drop", "whole_after", "teacher", "teacher_args", "teacher_steps", "eval_every", "save_every"}
 _OF_MODELS = {"weight_decay", "half"}
 
 
@@ -56,6 +56,9 @@ class Plan:
     patch_drop: float = 0.0
     whole_after: int | None = None
     ema: float | None = None
+    teacher: str | None = None
+    teacher_args: str = ""
+    teacher_steps: int | None = None
     val_share: float = 0.1
     half: bool = False
     eval_every: int | None = None
@@ -85,8 +88,19 @@ class Plan:
         if idle:
             probe = "--linear-probe trains no weights" if self.linear_probe else "--few-shot trains nothing and writes no model"
             raise UsageError(f"{probe}; leave out {' and '.join(filter(None, [', '.join(idle[:-1]), idle[-1]]))}")
+        self._check_teacher()
         if self.whole_after is not None and not self.patch_drop:
             raise UsageError("--whole-after ends --patch-drop, which is not there; give both or neither")
+
+    def _check_teacher(self) -> None:
+        if not self.teacher and (self.teacher_steps or self.teacher_args):
+            raise UsageError("--teacher-steps and --teacher-args are of a --teacher, which is not there; name one, or leave them out")
+        if self.teacher_args and not self.teacher_steps:
+            raise UsageError("--teacher-args describe a teacher that is trained first; say for how long with --teacher-steps")
+        if self.teacher and self.label_smoothing:
+            raise UsageError("--teacher leaves --label-smoothing no labels to smooth; leave one of them out")
+        if self.teacher and self.patch_drop:
+            raise UsageError("--teacher compares whole maps of features, of which --patch-drop leaves parts out; give one of them")
 
     @property
     def probes(self) -> bool:

@@ -41,7 +41,7 @@ def make_optimiser(network: nn.Module, plan: Plan, schedule: Schedule) -> torch.
     spared: Any = getattr(network, "no_weight_decay", set)()
     groups: Any = param_groups_weight_decay(network, schedule.weight_decay, no_weight_decay_list=spared)
     if plan.adamw:
-        return torch.optim.AdamW(groups, lr=schedule.lr)
+        return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
     return torch.optim.SGD(groups, lr=schedule.lr, momentum=MOMENTUM)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from visiontk.runtime import Runtime, Started, memory_errors
 
 from .checkpoint import Folder
 from .examples import read_examples
-from .job import Job
+from .identity import claim
+from .job import Job, config_of
 from .loop import Hold, Listener
-from .network import data_config, make_network
+from .network import make_network
 from .pictures import Files, Source
 from .plan import Plan
+from .teaching import teacher_of
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -52,13 +54,11 @@ def run(
     started = replace(runtime, seed=plan.seed).start()
     source = open_data(plan)
     network = make_network(plan, source.classes)
-    config = {**data_config(network), **({"crop_pct": source.crop_pct} if source.crop_pct else {})}
+    config = config_of(network, source)
     accelerator = make_accelerator(plan, started)
-    folder, facts = Folder(out), source.describe()
+    folder = Folder(out)
     if accelerator.is_main_process:
-        # --half changes what is written in the end and nothing of what is computed.
-        asked = {name: value for name, value in asdict(plan).items() if name != "half"}
-        folder.claim({**asked, "dtype": started.dtype_name, "device": started.device.type, **facts}, overwrite=overwrite)
+        claim(folder, plan, started, source, overwrite=overwrite)
     accelerator.wait_for_everyone()
     listener = listener if accelerator.is_main_process else Silence()
     for warning in source.warnings:
@@ -66,6 +66,8 @@ def run(
     count = workers if workers is not None else min(8, os.cpu_count() or 1) if started.device.type == "cuda" else 0
     job = Job(plan, runtime, started, source, network, config, accelerator, folder, listener, count)
     with memory_advice(plan):
+        if plan.teacher:
+            job.teacher = teacher_of(job, hold)
         return job.few_shot() if plan.few_shot else job.linear_probe() if plan.linear_probe else job.train(hold)
 
 
@@ -118,7 +120,7 @@ def memory_advice(plan: Plan) -> Iterator[None]:
 class Silence:
     """The listener of every process but the main one."""
 
-    def begin(self, steps: int, done: int) -> None: ...
+    def begin(self, steps: int, done: int, what: str = "") -> None: ...
 
     def step(self, step: int) -> None: ...
 

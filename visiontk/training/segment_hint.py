@@ -1,7 +1,9 @@
-"""A help for an encoder that starts from nothing: it is also asked, for each place of the picture, whether a thing is there and whose.
+"""Helps for a model that starts from nothing: its parts are also asked directly what the masks ask of all of them together.
 
-Prompts say something about one object at a time. These questions are about every pixel at once, and a model that learns to answer them has
-the features that prompts pick from. The head that answers is thrown away with the end of the training.
+The encoder is asked, for each place of the picture, whether a thing is there and where its middle is. Prompts say something about one
+object at a time; these questions are about every pixel at once, and a model that learns to answer them has the features that prompts pick
+from. The memory attention is asked, for each place of a frame, how much of it is covered by the object that is remembered. The heads that
+answer are thrown away with the end of the training.
 """
 
 from __future__ import annotations
@@ -14,14 +16,32 @@ from torch.nn import functional
 
 MOST_THINGS = 4
 WAYS = 5.0  # weight of the ways, which are fractions of the picture
+REMEMBERED = 2.0  # weight of the question to the memory
 
 
 class Hint(nn.Module):
-    """From the encoder's maps to a logit of "a thing is here" and the way to the thing's middle, in shares of the picture."""
+    """The heads.
+
+    From the encoder's maps come a logit of "a thing is here" and the way to its middle, in shares of the picture; from the features into
+    which the memory was read, a logit of "the object is here".
+    """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.head = nn.Sequential(nn.Conv2d(sum(channels), 64, 1), nn.GELU(), nn.Conv2d(64, 3, 1))
+        self.memory = nn.Conv2d(channels[-1], 1, 1)
+
+    def memory_loss(self, features: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the logit with the share of each place that the object covers.
+
+        Args:
+            features: float (N, channels, height, width).
+            target: bool (N, S, S).
+        """
+        height, width = features.shape[-2:]
+        covered = functional.adaptive_avg_pool2d(target[:, None].float(), (height, width))
+        loss: Tensor = REMEMBERED * functional.binary_cross_entropy_with_logits(self.memory(features).float(), covered)
+        return loss
 
     def loss(self, maps: Sequence[Tensor], things: Tensor) -> Tensor:
         """Cross-entropy of the logit, and L1 of the ways.

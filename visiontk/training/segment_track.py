@@ -60,6 +60,8 @@ def track(model: Any, batch: ClipBatch, prompting: Prompting, hint: Hint | None 
         )
         if masks is None:  # a mask that was given is its own answer
             loss = loss + _loss(answer, target)
+        if frame > 0 and hint is not None:
+            asked = asked + hint.memory_loss(mixed, target) / (length - 1)
         if frame in prompting.corrected:
             for _ in range(prompting.clicks):
                 points = _correct(points, target, answer[4])

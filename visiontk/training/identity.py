@@ -1,0 +1,19 @@
+"""Which run a folder of ``visiontk train classify`` is of."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from visiontk.runtime import Started
+
+from .checkpoint import Folder
+from .pictures import Source
+from .plan import Plan
+
+
+def claim(folder: Folder, plan: Plan, started: Started, source: Source, *, overwrite: bool) -> None:
+    """Take the folder for the run that a plan, the data and the runtime make. Raises as `Folder.claim`."""
+    # --half changes what is written in the end and nothing of what is computed.
+    asked = {name: value for name, value in asdict(plan).items() if name != "half"}
+    asked |= {"dtype": started.dtype_name, "device": started.device.type}
+    folder.claim({**asked, **source.describe()}, overwrite=overwrite)
