@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visiontk import orders, seeds, settings, stream
+from visiontk import loras, orders, seeds, settings, stream
 from visiontk.errors import UsageError
 from visiontk.orders import Defaults, Order
 
@@ -85,7 +85,7 @@ def generate(
         Offload | None, typer.Option("--offload", help="Keep weights in main memory, and bring them to the GPU by part or by layer.")
     ] = None,
     variant: Annotated[str | None, typer.Option("--variant", metavar="NAME", help="Weights files of that variant, such as fp16.")] = None,
-    no_safety: Annotated[bool, typer.Option("--no-safety", help="Run without the model's own safety checker, where it has one.")] = False,
+    no_safety: Annotated[bool, typer.Option("--no-safety", help="Run without the model's own safety checker.")] = False,
     preview: Annotated[
         int | None,
         typer.Option("--preview", metavar="N", min=1, help="Every N steps, write the images as they are: NAME-preview-0005.png."),
@@ -112,14 +112,15 @@ def generate(
 
     \b
     Prompts come as arguments, from --prompts, and without either from the pipe: lines of text, or JSON lines with
-      prompt, negative, seed (a number, or a list as a string), n, steps, guidance, size, scheduler, clip_skip, strength, init, mask
+      prompt, negative, seed (a number, or a list as a string), n, steps, guidance, size, scheduler, clip_skip, lora, strength, init, mask
     which count before the options here. A broken line fails alone. Other keys of a piped record pass on.
 
     \b
     --init -   changes each image that comes through the pipe (paths, or records, whose own "prompt" counts first).
     --mask     takes a file, whose white is painted anew, or with --init - the objects of a stage of the record:
                segment for all of them, segment#2 for one.
-    --sweep    takes steps, guidance, strength, clip-skip, scheduler, size and seed. The contact sheet, sheet.png, is beside the images.
+    --sweep    takes steps, guidance, strength, clip-skip, scheduler, size, lora (none for none) and seed.
+               The contact sheet, sheet.png, is beside the images.
 
     \b
     -o         a folder (visiontk-out/, with names like 000000-a-red-apple-0.png), a file, or a template with
@@ -159,13 +160,13 @@ def generate(
     key = running.stage_key(stage, "generate")
     held = HeldPictures(resume, key)
 
-    from visiontk.adapters.generate import Lora, load
+    from visiontk.adapters.generate import load
 
-    loras = [Lora.parse(text) for text in lora or []]
+    added = loras.parse(lora or [])
     name = in_force.get("model.generate", model).value
     task = _task(init, mask, lines)
     generator = load(
-        name, runtime, loras=loras, quantize=quantize, offload=offload and offload.value, task=task, safety=not no_safety, variant=variant
+        name, runtime, loras=added, quantize=quantize, offload=offload and offload.value, task=task, safety=not no_safety, variant=variant
     )
     running.same_model(held.lines, generator.name, generator.revision, resume)
     introduce(generator, f", batches of {generator.batch_size}", quiet=quiet, verbose=verbose)

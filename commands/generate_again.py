@@ -147,11 +147,14 @@ class Replayer:
         made = _nearest(answers, recipe.value["pixels"])
         setup = generate_record.setup(generator, recipe.setup["quantize"], recipe.setup["offload"])
         parts = {key: recipe.value.get(key) for key in ("init", "mask")}
-        value = generate_record.value(generator, made, generate_record.made_from(made.request, setup, parts["init"], parts["mask"]))
+        value = generate_record.value(
+            generator, made, generate_record.made_from(generator, made.request, setup, parts["init"], parts["mask"])
+        )
         return _compare(original, made.image, value)
 
     def _generator(self, recipe: Recipe) -> Generator:
-        from visiontk.adapters.generate import Lora, load
+        from visiontk.adapters.generate import load
+        from visiontk.loras import Lora
 
         value, setup = recipe.value, recipe.setup
         model = self._model or value["model"]
@@ -164,7 +167,7 @@ class Replayer:
             loras = [Lora(name, weight) for name, weight in setup["loras"]]
             rest = {name: setup[name] for name in ("quantize", "offload", "variant")}
             task = "text2image" if "init" not in value else "inpaint" if "mask" in value else "image2image"
-            generator = load(model, runtime, loras=loras, task=task, safety=self._safety, **rest)  # type: ignore[arg-type]
+            generator = load(model, runtime, loras=loras, task=task, safety=self._safety or None, **rest)  # type: ignore[arg-type]
             if generator.warning:
                 self._warn(generator.warning)
             self._loaded = key, generator

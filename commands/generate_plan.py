@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from visiontk import orders
 from visiontk.artefacts import Naming
-from visiontk.errors import ItemError, UsageError
+from visiontk.errors import ItemError, ModelUnavailable, UsageError
 from visiontk.orders import Defaults, Order, Wanted
 from visiontk.records import Item, Record
 
@@ -21,6 +21,10 @@ from .generate_held import HeldPictures
 from .generate_inputs import Broken, Init, Mask, init_file, init_item, mask_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
     from visiontk.adapters.generate import Generator
     from visiontk.adapters.generate_types import Request
 
@@ -120,9 +124,14 @@ class Plan:
     _begun: bool = False
 
     def check(self, *, init: bool, mask: bool) -> None:
-        """Raise UsageError for options of the command line that the model ignores or cannot do, in any combination that is swept."""
+        """Raise UsageError for options of the command line that the model ignores or cannot do, in any combination that is swept.
+
+        Raises ModelUnavailable for a swept LoRA that cannot be had.
+        """
         for combination in orders.product(self.defaults.sweeps):
             self._check({**self.defaults.options, **combination}, init=init, mask=mask)
+            for lora in combination.get("lora", ()):
+                self.generator.lora_revision(lora)
 
     def warm(self) -> None:
         """Let the model learn of all its tasks here, and not on several threads beside a picture in the making."""
@@ -167,11 +176,9 @@ class Plan:
         import numpy as np
         from PIL import Image
 
-        from visiontk.adapters.generate_types import Request
-
         options = {name: value for name, value in options.items() if name != "seed"}
         picture = Image.new("RGB", (_SIDE, _SIDE)) if init else None
-        self.generator.resolve(Request("x", **options, init=picture, mask=np.ones((_SIDE, _SIDE), bool) if mask else None))
+        self.generator.resolve(_request("x", 0, options, picture, np.ones((_SIDE, _SIDE), bool) if mask else None))
 
     def _broken(self, broken: Broken) -> Iterator[Item[Any]]:
         if self.held.take({**broken.record, self.key: {"error": {}}}):
@@ -197,16 +204,14 @@ class Plan:
 
     def _load(self, planned: Planned) -> Ready:
         """Raises ItemError."""
-        from visiontk.adapters.generate_types import Request
-
         wanted, init, mask = planned.wanted, planned.init, planned.mask
         picture, pixels = init.image if init else None, mask.pixels if mask else None
         try:
-            request = self.generator.resolve(Request(wanted.prompt, wanted.seed, **wanted.options, init=picture, mask=pixels))
-        except UsageError as error:
+            request = self.generator.resolve(_request(wanted.prompt, wanted.seed, wanted.options, picture, pixels))
+            values = init.value if init else None, mask.value if mask else None
+            return Ready(planned, request, generate_record.made_from(self.generator, request, self.setup, *values))
+        except (UsageError, ModelUnavailable) as error:
             raise ItemError("bad_prompt", str(error)) from error
-        values = init.value if init else None, mask.value if mask else None
-        return Ready(planned, request, generate_record.made_from(request, self.setup, *values))
 
     def _held(self, planned: Planned) -> str | None:
         """The file of a picture that has its line already, empty where that says it failed; None where it has none."""
@@ -271,6 +276,13 @@ def pairs(items: Iterable[Item[Any]], given: list[Order | Broken]) -> Iterator[t
             continue
         for order in given if own.prompt is None and given else [own]:
             yield order if isinstance(order, Broken) else (_joined(own, order), init)
+
+
+def _request(prompt: str, seed: int, options: orders.Options, init: Image | None, mask: NDArray[np.bool_] | None) -> Request:
+    from visiontk.adapters.generate_types import Request
+
+    others = {name: value for name, value in options.items() if name != "lora"}
+    return Request(prompt, seed, **others, loras=options.get("lora"), init=init, mask=mask)
 
 
 def _joined(own: Order, order: Order) -> Order:

@@ -26,6 +26,9 @@ _REQUEST = ("prompt", "seed", *orders.OPTIONS)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _MOST_AT_ONCE = 256
+# What a line says in one word, and what it is where the line leaves it out.
+_COMPARED = {"model": "unknown", "revision": "unknown", "dtype": "unknown", "threads": "unknown"}
+_COMPARED |= {"variant": "none", "quantize": "none", "offload": "none", "compile": "none"}
 
 
 class Gone(ItemError):
@@ -150,9 +153,9 @@ def check_model(model: str) -> None:
 
 def differences(old: Record, new: Record) -> Iterator[str]:
     """What was otherwise when a picture was made, in words."""
-    for name in ("model", "revision", "dtype", "threads"):
+    for name, where_none in _COMPARED.items():
         if old.get(name) != new.get(name):
-            yield f"{name} {old.get(name, 'unknown')}, now {new.get(name, 'unknown')}"
+            yield f"{name} {old.get(name, where_none)}, now {new.get(name, where_none)}"
     for name in ("type", "name"):
         if old["device"].get(name) != new["device"].get(name):
             yield f"device {old['device'].get(name, 'unknown')}, now {new['device'].get(name)}"

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 # Of a picture's line: what it is made from. Its file's name is not part of it.
 _MADE_FROM = ("prompt", "negative", "seed", "steps", "guidance", "scheduler", "size", "clip_skip", "strength", "loras", "quantize")
+_PACKAGES = ("visiontk", "torch", "diffusers", "transformers")
+_ALSO = {"loras": "peft", "quantize": "torchao"}  # where the line has such a key
 # Of a failed one: what was asked for.
 _ASKED = ("path", "frame", "input", "prompt", "seed", *orders.OPTIONS, "init", "mask")
 
 
 def setup(generator: Generator, quantize: str | None, offload: str | None) -> Record:
     """How the model was loaded, as all lines of a run say it."""
-    revisions = zip(generator.loras, generator.lora_revisions, strict=True)
     shown = {
-        "loras": [{"id": lora.id, "weight": lora.weight, "revision": revision} for lora, revision in revisions] or None,
         "quantize": quantize,
         "offload": offload,
         "variant": generator.variant,
@@ -34,8 +34,13 @@ def setup(generator: Generator, quantize: str | None, offload: str | None) -> Re
     return {key: value for key, value in shown.items() if value is not None}
 
 
-def made_from(request: Request, setup: Record, init: Record | None, mask: Record | None) -> Record:
-    """The parameters of a request that the model has filled in; those that it has not are left out."""
+def made_from(generator: Generator, request: Request, setup: Record, init: Record | None, mask: Record | None) -> Record:
+    """The parameters of a request that the model has filled in; those that it has not are left out.
+
+    Raises:
+        ModelUnavailable: a LoRA cannot be had.
+    """
+    loras = [{"id": lora.id, "weight": lora.weight, "revision": generator.lora_revision(lora)} for lora in request.loras or ()]
     value: Record = {
         "prompt": request.prompt,
         "negative": request.negative,
@@ -46,6 +51,7 @@ def made_from(request: Request, setup: Record, init: Record | None, mask: Record
         "size": None if request.size is None else list(request.size),
         "clip_skip": request.clip_skip,
         "strength": request.strength,
+        "loras": loras or None,
         **setup,
         "init": init,
         "mask": mask,
@@ -61,22 +67,27 @@ def value(generator: Generator, made: Generated, from_: Record) -> Record:
     if made.cut is not None:
         found["cut"] = made.cut
     found |= {"batch": made.batch, "pixels": pixels_sha256(made.image)}
-    return found | surroundings(generator.runtime) | {"seconds": round(made.seconds, 6)}
+    return found | surroundings(generator.runtime, from_) | {"seconds": round(made.seconds, 6)}
 
 
-def surroundings(runtime: Started) -> Record:
+def surroundings(runtime: Started, from_: Record) -> Record:
     """What besides the parameters decides the last bits of a picture."""
     import torch
 
-    found: Record = {"versions": dict(_versions()), "dtype": runtime.dtype_name, "device": _device(runtime.device)}
+    more = [package for key, package in _ALSO.items() if key in from_]
+    found: Record = {
+        "versions": {package: _version(package) for package in (*_PACKAGES, *more)},
+        "dtype": runtime.dtype_name,
+        "device": _device(runtime.device),
+    }
     if runtime.device.type == "cpu":
         found["threads"] = torch.get_num_threads()
     return found
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in ("visiontk", "torch", "diffusers", "transformers")}
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 def _device(device: Any) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,8 @@ def _labels(axes: Sequence[str], places: Sequence[tuple[Any, ...]]) -> list[tupl
 
 
 def _label(name: str, value: Any) -> str:
+    if name == "lora":
+        return "lora " + (" ".join(str(replace(one, id=Path(one.id).stem)) for one in value) or "none")
     shown = orders.said({name: value})[name]
     return f"{name.replace('_', ' ')} {shown:g}" if isinstance(shown, float) else f"{name.replace('_', ' ')} {shown}"
 

@@ -43,6 +43,17 @@ def test_the_vision_transformers_go_from_small_to_large_with_their_published_top
         assert entry.figure.startswith("ImageNet-1k top-1 ")
 
 
+def test_the_generators_are_small_medium_and_large_of_open_licence_and_the_two_that_others_build_on() -> None:
+    found = {entry.name: entry for entry in catalog.entries() if entry.task == "generate" and not entry.bundled}
+    apache = sorted((entry.parameters, entry.name) for entry in found.values() if entry.licence == "Apache-2.0")
+    assert [name for _, name in apache] == ["flux2-klein-4b", "z-image-turbo", "qwen-image"]
+    assert {name: found[name].id for name in ("sdxl", "sd-1.5")} == {
+        "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+        "sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    }
+    assert all(found[name].variant == "fp16" for name in ("sdxl", "sd-1.5"))
+
+
 @pytest.mark.parametrize("entry", BUNDLED, ids=lambda entry: entry.name)
 def test_what_is_bundled_has_the_size_that_is_stated_in_half_precision(entry: catalog.Entry) -> None:
     """Of the visual sentences' two networks the VQGAN is kept in full precision, as its codes hang on the last bits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -473,6 +474,98 @@ def test_a_lora_is_in_the_line_with_its_weight(generate: Run, pipeline: Path, tm
     value = ok(generate("a car", "--lora", f"{file}:0.5", "-o", "l.png"))[0]["generate"]
     assert value["loras"] == [{"id": str(file), "weight": 0.5, "revision": value["loras"][0]["revision"]}]
     assert value["pixels"] != plain["pixels"]
+
+
+def test_a_line_may_name_its_own_loras(generate: Run, pipeline: Path, tmp_path: Path) -> None:
+    from tests.generate_models import make_lora
+
+    style = str(make_lora(tmp_path / "style", pipeline))
+    wide = str(make_lora(tmp_path / "wide", pipeline, width=64))
+    lines = [{"prompt": "a car"}, {"prompt": "a car", "lora": []}, {"prompt": "a car", "lora": [f"{style}:0.25"]}]
+    lines += [{"prompt": "a car", "lora": wide}, {"prompt": "a car", "lora": "gone.safetensors"}, {"prompt": "a car", "lora": 3}]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    result = generate("--prompts", "p.jsonl", "--lora", style, "-b", "1", "-o", "o/")
+    assert result.code == 3
+    records = result.records
+    weights = [[lora["weight"] for lora in record["generate"].get("loras", [])] for record in records[:3]]
+    assert weights == [[1.0], [], [0.25]]
+    assert len({record["generate"]["pixels"] for record in records[:3]}) == 3
+    assert records[0]["generate"]["versions"].keys() - records[1]["generate"]["versions"].keys() == {"peft"}
+    assert [error(record)[0] for record in records[3:]] == ["bad_prompt", "bad_prompt", "bad_record"]
+    assert "does not fit" in error(records[3])[1] and "there is no LoRA gone.safetensors" in error(records[4])[1]
+    assert records[3]["lora"] == [wide], "the line asks for the same again"
+    assert 'line 6 of p.jsonl: "lora" is 3; write "ID:WEIGHT"' in error(records[5])[1]
+
+    Path("r.jsonl").write_bytes(result.stdout)
+    again = generate("--prompts", "p.jsonl", "--lora", style, "-b", "1", "-o", "o/", "--resume", "r.jsonl")
+    assert len(again.records) == 0 and len(Path("r.jsonl").read_text().splitlines()) == 6, "a stopped run knows them by their LoRAs"
+
+
+def test_the_weight_of_a_lora_is_swept(generate: Run, pipeline: Path, tmp_path: Path) -> None:
+    from tests.generate_models import make_lora
+
+    style = str(make_lora(tmp_path / "style", pipeline))
+    result = generate("a car", "--sweep", f"lora=none,{style}:0.5,{style}:2", "--sweep", "steps=1,2", "-o", "o/")
+    records = ok(result)
+    assert [(len(record["generate"].get("loras", [])), record["generate"]["steps"]) for record in records] == [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+        (1, 2),
+        (1, 1),
+        (1, 2),
+    ]
+    assert [record["generate"]["loras"][0]["weight"] for record in records[2:]] == [0.5, 0.5, 2.0, 2.0]
+    assert len({record["generate"]["pixels"] for record in records}) == 6 and Path("o/sheet.png").exists()
+    early = generate("a car", "--sweep", "lora=none,gone.safetensors")
+    assert early.code == 4 and "there is no LoRA gone.safetensors" in early.error and early.stdout == b""
+
+
+def test_loading_otherwise_is_in_the_line_and_is_made_again(generate: Run, run: Run) -> None:
+    pytest.importorskip("torchao")
+    plain = ok(generate("a car", "-o", "p.png"))[0]["generate"]
+    value = ok(generate("a car", "--quantize", "int8", "-o", "q.png"))[0]["generate"]
+    assert value["quantize"] == "int8" and value["pixels"] != plain["pixels"]
+    assert value["versions"].keys() - plain["versions"].keys() == {"torchao"}
+    assert run("replay", "q.png").code == 0
+
+
+def test_compiling_without_a_compiler_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    from visiontk.adapters import generate_speed
+
+    def broken(pipeline: Any) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise BackendCompilerFailed(fail, RuntimeError("no g++"), None)
+
+        generate_speed.denoiser(pipeline).forward = fail
+
+    monkeypatch.setattr(generate_speed, "compile_denoiser", broken)
+    result = run("generate", "a car", "-m", make_pipeline(tmp_path / "other"), "--steps", "1", "--compile")
+    assert result.code == 5 and "torch.compile failed" in result.error and "leave out --compile" in result.error
+
+
+def test_compiled_pictures_say_so(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # generating code takes most of a minute
+    plain = ok(generate("a car", "-o", "p.png"))[0]["generate"]
+    value = ok(generate("a car", "--compile", "-o", "c.png"))[0]["generate"]
+    assert value["compile"] is True and "compile" not in plain
+    assert np.abs(pixels("c.png").astype(int) - pixels("p.png")).max() <= 1
+
+
+def test_what_does_not_fit_the_model_ends_with_the_exit_code_of_models(generate: Run, pipeline: Path, tmp_path: Path) -> None:
+    from tests.generate_models import make_lora
+
+    variant = generate("a car", "--variant", "fp16")
+    assert variant.code == 4 and "has no variant fp16; it has none, so leave the variant out" in variant.error
+    other = generate("a car", "--lora", make_lora(tmp_path / "other", pipeline, prefix="transformer"))
+    assert other.code == 4 and "trained for its architecture" in other.error
+    assert variant.stdout == other.stdout == b""
+    safe = generate("a car", "--no-safety")
+    assert safe.code == 2 and "has no safety checker of its own to leave out" in safe.error
 
 
 def test_a_picture_that_the_safety_checker_blocks_is_an_error_and_no_black_one(run: Run, tmp_path: Path) -> None:

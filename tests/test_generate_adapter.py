@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,12 +249,13 @@ def test_what_is_not_said_is_filled_in(generator: Generator, photo: Image.Image,
         "guidance": 7.5,
         "size": (32, 32),
         "scheduler": "pndm",
+        "loras": (),
     }
     changed = generator.resolve(Request("a tree", init=photo))
     assert (changed.strength, changed.size) == (0.8, (48, 40))
     assert generator.resolve(Request("a tree", init=photo.crop((0, 0, 47, 45)))).size == (40, 40)
     assert generator.resolve(Request("a tree", init=photo, mask=hole)).strength == 1.0
-    full = Request("a tree", 3, "a car", 4, 2.5, (64, 8), "ddim", 1)
+    full = Request("a tree", 3, "a car", 4, 2.5, (64, 8), "ddim", 1, ())
     assert generator.resolve(full) == full
 
 
@@ -396,11 +398,52 @@ def test_a_lora_adds_to_the_model_by_its_weight(folder: Path, generator: Generat
     half = load(str(folder), CPU, loras=[Lora(str(file), 0.5)])
     assert np.array_equal(one(half), np.asarray(expected))
     assert not np.array_equal(one(half), one(generator))
-    assert (half.loras, half.lora_revisions[0][:7]) == ((Lora(str(file), 0.5),), "sha256:")
+    assert half.loras == (Lora(str(file), 0.5),) and half.lora_revision(half.loras[0])[:7] == "sha256:"
     nothing = load(str(folder), CPU, loras=[Lora(str(tmp_path / "style"), 0.0)])
     assert np.abs(one(nothing).astype(int) - one(generator)).max() <= 1
     both = load(str(folder), CPU, loras=[Lora(str(file), 0.25), Lora(str(file), 0.25)])
     assert np.abs(one(both).astype(int) - one(half)).max() <= 1
+
+
+def test_each_picture_may_have_loras_of_its_own(folder: Path, generator: Generator, tmp_path: Path) -> None:
+    first, second = (Lora(str(make_lora(tmp_path / name, folder, seed=seed)), 0.5) for name, seed in (("first", 3), ("second", 4)))
+    bad = Lora(str(make_lora(tmp_path / "wide", folder, width=64)))
+    several = load(str(folder), CPU, loras=[first])
+    wanted: list[tuple[Lora, ...] | None] = [None, (), (second,), (bad,), (first, second), (replace(first, weight=0.0),), (first,)]
+    answers = several.generate([replace(APPLE, loras=loras) for loras in wanted])
+    made = [None if isinstance(answer, ItemError) else np.asarray(answer.image) for answer in answers]
+    for place, loras in ((0, (first,)), (2, (second,)), (4, (first, second)), (6, (first,))):
+        found = made[place]
+        assert found is not None
+        # Beside each other in one pass or alone, and read in whatever order: only rounding may differ.
+        assert np.abs(found.astype(int) - one(load(str(folder), CPU, loras=loras))).max() <= 1
+    assert made[1] is not None and np.abs(made[1].astype(int) - one(generator)).max() <= 1
+    assert made[5] is not None and np.abs(made[5].astype(int) - one(generator)).max() <= 1
+    assert np.abs(made[0].astype(int) - made[2]).max() > 1  # type: ignore[union-attr]
+    failed = answers[3]
+    assert isinstance(failed, ItemError) and failed.kind == "bad_prompt" and "does not fit" in failed.message
+    assert np.array_equal(one(several), one(several)), "and what comes after it is as before"
+    assert np.abs(one(several).astype(int) - made[0]).max() <= 1
+
+
+def test_a_model_that_is_quantized_takes_no_lora_that_it_has_not(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
+    file = str(make_lora(tmp_path / "style", folder))
+    small = load(str(folder), CPU, quantize="int8")
+    with pytest.raises(UsageError, match=r"is quantized, and takes no LoRA of one image alone; pass --lora .*:0 for all of them"):
+        small.resolve(replace(APPLE, loras=(Lora(file),)))
+    known = load(str(folder), CPU, quantize="int8", loras=[Lora(file, 0.0)])
+    with_it = one(known, loras=(Lora(file, 1.0),))
+    assert np.abs(with_it.astype(int) - one(known)).max() > 1
+
+
+def test_leaving_out_a_safety_checker_that_is_not_there_is_an_error(folder: Path, tmp_path: Path) -> None:
+    without = make_pipeline(tmp_path / "without")
+    with pytest.raises(UsageError, match="has no safety checker of its own to leave out; leave out --no-safety"):
+        load(str(without), CPU, safety=False)
+    for safe, safety in ((without, True), (without, None), (folder, False), (folder, None)):
+        assert load(str(safe), CPU, safety=safety).pipeline.safety_checker is None
+    assert load(str(folder), CPU).pipeline.safety_checker is not None
 
 
 def test_a_lora_that_does_not_fit_is_one_line(folder: Path, tmp_path: Path) -> None:

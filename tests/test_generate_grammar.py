@@ -68,7 +68,7 @@ def test_sweeps_have_the_type_of_their_option() -> None:
     ("text", "complaint"),
     [
         ("steps", "write NAME=VALUE,VALUE"),
-        ("colour=red,blue", "one of steps, guidance, strength, clip_skip, scheduler, size, seed"),
+        ("colour=red,blue", "one of steps, guidance, strength, clip_skip, scheduler, size, lora, seed"),
         ("steps=", "no whole number"),
         ("steps=10,x", '"x" is no whole number'),
         ("steps=1.5", "no whole number"),

@@ -165,6 +165,13 @@ def test_the_configuration_of_a_family_is_fetched_without_its_weights(server: Se
     assert hub.configuration("org/sd") == folder
 
 
+def test_a_task_that_the_family_cannot_do_is_told_before_weights_are_fetched(run: Run, server: Server, tmp_path: Path) -> None:
+    server.repos["org/paint"] = make_pipeline(tmp_path / "paint", mask_channels=True)
+    result = run("generate", "a car", "-m", "org/paint")
+    assert result.code == 2 and "org/paint cannot do text to image, its family does inpainting alone" in result.error
+    assert server.asked and not [path for path in server.asked if "safetensors" in path]
+
+
 def test_a_lora_comes_from_the_hub_by_its_only_file_or_by_name(server: Server, pipeline: Path, tmp_path: Path) -> None:
     from visiontk.adapters.generate_lora import find
 

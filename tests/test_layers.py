@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "catalog": {"errors", "hub", "layouts"},
     "prompts": {"errors"},
     "seeds": {"errors"},
-    "orders": {"errors", "records", "seeds"},
+    "loras": {"errors"},
+    "orders": {"errors", "loras", "records", "seeds"},
     "stream": {"errors", "records"},
     "resume": {"errors", "records"},
     "artefacts": {"errors", "records"},
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "sources": {"errors", "records", "media"},
     "media": {"errors", "media"},
     "metrics": {"metrics"},
-    "adapters": {"errors", "adapters", "media", "runtime", "catalog", "hub", "layouts", "pipelines"},
+    "adapters": {"errors", "adapters", "media", "runtime", "catalog", "hub", "layouts", "loras", "pipelines"},
     "tiny": {"errors", "records", "artefacts", "tiny"},
     "training": {
         "errors",
@@ -42,7 +43,7 @@ MAY_IMPORT = {
         "tiny",
         "training",
     },
-    "__init__": {"errors", "runtime", "adapters"},
+    "__init__": {"errors", "loras", "runtime", "adapters"},
 }
 HEAVY = {"torch", "numpy", "timm", "torchvision", "PIL", "av", "rich", "matplotlib", "huggingface_hub", "safetensors", "accelerate"}
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .adapters.classify import Classifier, Tta
-    from .adapters.generate import Generator, Lora, Task
+    from .adapters.generate import Generator, Task
     from .adapters.lvm import VisualSentenceModel
     from .adapters.segment import Segmenter
+    from .loras import Lora
     from .runtime import Runtime
 else:
 

@@ -151,10 +151,10 @@ def locate_files(model: str, layout: Layout, variant: str | None = None) -> Loca
     if not model:
         raise ModelUnavailable("the model's name is empty; see `visiontk models list`")
     path = Path(model).expanduser()
-    if path.exists() or model.startswith(("./", "../", "/", "~")):
+    if _is_path(model):
         return _locate_path(model, path, layout)
-    repo = model.removeprefix("hf-hub:").removeprefix("hf_hub:")
-    if repo != model or _REPO.fullmatch(repo):
+    repo = hub_id(model)
+    if repo is not None:
         try:
             return locate_hub(repo, layout, variant)
         except ModelUnavailable as error:
@@ -162,6 +162,16 @@ def locate_files(model: str, layout: Layout, variant: str | None = None) -> Loca
                 raise ModelUnavailable(f"there is no file or folder {model}; and as a hub id: {error}") from error
             raise
     return None
+
+
+def hub_id(model: str) -> str | None:
+    """The repository that is named, ``hf-hub:`` and the like before it or not; None for a path or a plain word."""
+    repo = model.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    return repo if not _is_path(model) and (repo != model or _REPO.fullmatch(repo)) else None
+
+
+def _is_path(model: str) -> bool:
+    return Path(model).expanduser().exists() or model.startswith(("./", "../", "/", "~"))
 
 
 def locate_entry(entry: Entry, variant: str | None = None) -> Location:

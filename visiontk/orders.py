@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from . import loras
 from . import seeds as seed_lists
 from .errors import ItemError, UsageError
 from .records import Record, decode
@@ -75,9 +76,8 @@ class Wanted:
 
 
 def said(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON lines have them: a size is ``"512x768"``. What is None is left out."""
-    shown = {name: "x".join(map(str, value)) if name == "size" and value else value for name, value in options.items()}
-    return {name: value for name, value in shown.items() if value is not None}
+    """Options as JSON lines have them: a size is ``"512x768"``, LoRAs are a list of strings. What is None is left out."""
+    return {name: _SAID[name](value) if name in _SAID else value for name, value in options.items() if value is not None}
 
 
 def pictures(order: Order, defaults: Defaults) -> Iterator[Wanted]:
@@ -182,6 +182,10 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _lora(text: str) -> tuple[loras.Lora, ...]:
+    return () if text == "none" else loras.parse([_word(text)])
+
+
 _SWEPT: dict[str, Callable[[str], Any]] = {
     "steps": _whole,
     "guidance": _number,
@@ -189,6 +193,7 @@ _SWEPT: dict[str, Callable[[str], Any]] = {
     "clip_skip": _whole,
     "scheduler": _word,
     "size": seed_lists.parse_size,
+    "lora": _lora,
     "seed": seed_lists.parse,
 }
 
@@ -298,6 +303,13 @@ def _json_mask(value: Any) -> str | dict[str, Any]:
     return value if isinstance(value, dict) and {"size", "counts"} <= value.keys() else _json_file(value)
 
 
+def _json_loras(value: Any) -> tuple[loras.Lora, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f'"lora" is {_shown(value)}; write "ID:WEIGHT", a list of such, or [] for none')
+    return loras.parse(texts)
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:39] + "…"
@@ -313,9 +325,11 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "size": _json_size,
     "scheduler": _json_text("scheduler"),
     "clip_skip": _json_whole("clip_skip"),
+    "lora": _json_loras,
     "strength": _json_number("strength"),
     "init": _json_file,
     "mask": _json_mask,
 }
 # Those of a picture, and not of which pictures.
-OPTIONS = ("negative", "steps", "guidance", "size", "scheduler", "clip_skip", "strength")
+OPTIONS = ("negative", "steps", "guidance", "size", "scheduler", "clip_skip", "lora", "strength")
+_SAID: dict[str, Callable[[Any], Any]] = {"size": lambda size: "x".join(map(str, size)), "lora": lambda several: list(map(str, several))}

@@ -13,11 +13,12 @@ import torch
 from PIL.Image import Image
 
 from visiontk import catalog
-from visiontk.errors import DeviceError, ItemError, UsageError, first_line
+from visiontk.errors import DeviceError, ItemError, ModelUnavailable, UsageError, first_line
+from visiontk.loras import Lora
 from visiontk.runtime import DTYPES, Runtime, Started, memory_errors
 
-from . import generate_lora, generate_pictures, generate_schedulers, generate_speed, generate_weights
-from .generate_lora import Lora
+from . import generate_pictures, generate_schedulers, generate_speed, generate_weights
+from .generate_lora import Additions
 from .generate_options import Options, options, resolve
 from .generate_prompt import cut, skipping
 from .generate_quiet import quiet
@@ -43,7 +44,7 @@ class Generator:
         runtime: device and dtype in force.
         tasks: what its family can do.
         schedulers: the names of samplers that it takes.
-        loras: what was added to it, and ``lora_revisions`` their sha256.
+        loras: what is added to it where a request says nothing else.
         pipeline: of diffusers, for the task that it was loaded for; those of the others share its networks.
     """
 
@@ -61,10 +62,10 @@ class Generator:
         warning: str | None = None,
         offload: str | None = None,
         loras: Sequence[Lora] = (),
-        lora_revisions: Sequence[str] = (),
+        additions: Additions,
     ) -> None:
         self.name, self.revision, self.variant, self.warning, self.runtime, self.tasks = name, revision, variant, warning, runtime, tasks
-        self.loras, self.lora_revisions = tuple(loras), tuple(lora_revisions)
+        self.loras, self._additions = tuple(loras), additions
         self.pipeline, self._entry, self._offload = pipeline, entry, offload
         self._pipelines: dict[Task, Any] = {task: pipeline}
         self._options: dict[Task, Options] = {}
@@ -85,9 +86,15 @@ class Generator:
             UsageError: the model cannot do it, an option of it would be ignored, or a value makes no sense.
         """
         if request.task not in self.tasks:
-            raise UsageError(_cannot(self.name, request.task, self.tasks))
+            raise UsageError(generate_weights.cannot(self.name, request.task, self.tasks))
         own = generate_schedulers.own_name(self._sampler)
+        request = request if request.loras is not None else replace(request, loras=self.loras)
+        self._additions.check(request.loras or ())
         return resolve(request, self._has(request.task), self._entry, self.schedulers, own, self.name)
+
+    def lora_revision(self, lora: Lora) -> str:
+        """``sha256:`` of the file of a LoRA. Raises ModelUnavailable where it cannot be had."""
+        return self._additions.revision(lora)
 
     def generate(self, requests: Sequence[Request], on_step: Callable[[Step], None] | None = None) -> list[Generated | ItemError]:
         """Make one image for each request, in order; those that fit into one pass go together.
@@ -103,7 +110,8 @@ class Generator:
             DeviceError: compiling failed.
 
         Returns:
-            for each its image, or an `ItemError`: ``blocked`` by the model's safety checker, ``not_finite``.
+            for each its image, or an `ItemError`: ``blocked`` by the model's safety checker, ``not_finite``, ``bad_prompt`` for a LoRA
+            that cannot be had or does not fit the model.
         """
         groups: dict[object, list[int]] = {}
         resolved = [self.resolve(request) for request in requests]
@@ -119,14 +127,18 @@ class Generator:
         if request.init is not None and not self._has(request.task).batches_images:
             return place
         one_call = (request.task, request.steps, request.guidance, request.size, request.scheduler, request.clip_skip, request.strength)
-        return (*one_call, request.negative is None)
+        return (*one_call, request.loras, request.negative is None)
 
     def _pass(
         self, requests: Sequence[Request], places: Sequence[int], on_step: Callable[[Step], None] | None
     ) -> list[Generated | ItemError]:
         begun = time.perf_counter()
         first = requests[0]
-        assert first.scheduler is not None
+        assert first.scheduler is not None and first.loras is not None
+        try:
+            self._additions.use(first.loras)
+        except ModelUnavailable as error:
+            return [ItemError("bad_prompt", str(error)) for _ in requests]
         with memory_errors(), quiet():
             pipeline = self._pipeline(first.task)
             pipeline.scheduler = generate_schedulers.make(self._sampler, first.scheduler)
@@ -217,7 +229,7 @@ def load(
     quantize: str | None = None,
     offload: str | None = None,
     task: Task = "text2image",
-    safety: bool = True,
+    safety: bool | None = True,
     variant: str | None = None,
 ) -> Generator:
     """Find, read and build a generator.
@@ -230,7 +242,7 @@ def load(
         quantize: ``int8``, or None.
         offload: ``model`` or ``sequential`` keep weights in memory until the GPU needs them; None keeps them there.
         task: what it will be used for, checked before any weights are read. It can still do all that its family can.
-        safety: use the model's own safety checker, where it has one.
+        safety: use the model's own safety checker, where it has one; False is an error where it has none, and None is not.
         variant: of the weights, as ``fp16``.
 
     Raises:
@@ -239,21 +251,27 @@ def load(
     asked = runtime or Runtime()
     started = asked.start()
     generate_speed.check(quantize, offload, started.device)
+    generate_weights.check_task(model, task)
     location = catalog.locate_default("generate") if model is None else locate(model, variant)
     entry = generate_weights.defaults(location)
     files = generate_weights.Files(location, variant or (entry.variant if entry and not entry.bundled else None))
     tasks = files.tasks()
     if task not in tasks:
-        raise UsageError(_cannot(location.name, task, tasks))
+        raise UsageError(generate_weights.cannot(location.name, task, tasks))
+    if safety is False and not files.has_safety_checker:
+        raise UsageError(f"{location.name} has no safety checker of its own to leave out; leave out --no-safety")
     started = replace(started, dtype=_dtype(asked, started, entry, files.size))
     with ThreadPoolExecutor(1) as pool, memory_errors():
         revision = pool.submit(lambda: location.revision or files.revision)  # beside the building
-        pipeline = generate_weights.read(files, task, started.dtype, safety=safety)
-        lora_revisions = generate_lora.add(pipeline, loras, location.name)
+        pipeline = generate_weights.read(files, task, started.dtype, safety=bool(safety))
+        additions = Additions(pipeline, location.name)
+        additions.use(loras)
         if quantize is not None:
             generate_speed.to_int8(pipeline)
+            additions.settled = "quantized"
         if started.compile:
             generate_speed.compile_denoiser(pipeline)
+            additions.settled = "compiled"
     return Generator(
         pipeline,
         task,
@@ -266,7 +284,7 @@ def load(
         warning=location.warning,
         offload=offload,
         loras=loras,
-        lora_revisions=lora_revisions,
+        additions=additions,
     )
 
 
@@ -278,11 +296,6 @@ def _dtype(asked: Runtime, started: Started, entry: catalog.Entry | None, size: 
     if started.device.type == "cpu":
         return torch.float32 if wanted == "fp32" or size < SMALL else started.dtype
     return getattr(torch, DTYPES[wanted]) if wanted else started.dtype
-
-
-def _cannot(name: str, task: Task, tasks: frozenset[Task]) -> str:
-    able = " and ".join(words for one, words in generate_weights.TASKS.items() if one in tasks)
-    return f"{name} cannot do {generate_weights.TASKS[task]}, its family does {able} alone; name another model"
 
 
 def _watch(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from visiontk import hub
 from visiontk.errors import ModelUnavailable, UsageError, first_line
+from visiontk.loras import Lora
 
 from .generate_quiet import quiet
 from .weights_file import sha256
@@ -20,52 +20,64 @@ _REPO = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
 _NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 
 
-@dataclass(frozen=True)
-class Lora:
-    """One addition. ``id`` is a file, a folder or a hub id (``org/name``, ``org/name/FILE.safetensors``); ``weight`` scales it."""
+class Additions:
+    """The LoRAs of a pipeline. Each is read when it is first in use; from then on it is only switched on and off, and weighted.
 
-    id: str
-    weight: float = 1.0
+    Attributes:
+        settled: why the pipeline takes no further ones (``quantized``, ``compiled``), or None while it does.
+    """
 
-    @classmethod
-    def parse(cls, text: str) -> Lora:
-        """From ``ID`` or ``ID:WEIGHT``.
+    def __init__(self, pipeline: Any, model: str) -> None:
+        self._pipeline, self._model = pipeline, model
+        self.settled: str | None = None
+        self._adapters: dict[str, str] = {}  # names by id
+        self._revisions: dict[str, str] = {}
+        self._in_use: dict[str, float] | None = None
+
+    def check(self, loras: Sequence[Lora]) -> None:
+        """Raise UsageError where the model's family takes none, or it is too late for another."""
+        if not loras:
+            return
+        if importlib.util.find_spec("peft") is None:
+            raise UsageError("a LoRA needs the package peft; install it")
+        if not hasattr(self._pipeline, "load_lora_weights"):
+            raise UsageError(f"{self._model} is a {type(self._pipeline).__name__}, which takes no LoRA; leave it out")
+        late = next((lora.id for lora in loras if lora.id not in self._adapters), None)
+        if self.settled and late:
+            raise UsageError(f"{self._model} is {self.settled}, and takes no LoRA of one image alone; pass --lora {late}:0 for all of them")
+
+    def revision(self, lora: Lora) -> str:
+        """``sha256:`` of its file. Raises ModelUnavailable where it cannot be had."""
+        if lora.id not in self._revisions:
+            self._revisions[lora.id] = sha256(find(lora.id))
+        return self._revisions[lora.id]
+
+    def use(self, loras: Sequence[Lora]) -> None:
+        """From now on the model runs with these, and no others; the weights of one that stands there twice add up.
 
         Raises:
-            UsageError: the id is missing or the weight is no number.
+            ModelUnavailable: one cannot be had, or does not fit the model.
+            UsageError: as `check`.
         """
-        name, colon, weight = text.rpartition(":")
-        if not colon or Path(text).exists():
-            name, weight = text, "1"
-        try:
-            number = float(weight)
-        except ValueError as error:
-            raise UsageError(f"the weight of the LoRA {text!r} is no number; write ID:WEIGHT, as in ID:0.8") from error
-        if not name or number != number or abs(number) == float("inf"):
-            raise UsageError(f"the LoRA {text!r} makes no sense; write ID or ID:WEIGHT")
-        return cls(name, number)
-
-
-def add(pipeline: Any, loras: Sequence[Lora], model: str) -> tuple[str, ...]:
-    """Put additions onto a pipeline, and give their revisions (sha256).
-
-    Raises:
-        ModelUnavailable: one cannot be had, or does not fit the model.
-        UsageError: the model's family takes none.
-    """
-    if not loras:
-        return ()
-    if importlib.util.find_spec("peft") is None:
-        raise UsageError("a LoRA needs the package peft; install it")
-    if not hasattr(pipeline, "load_lora_weights"):
-        raise UsageError(f"{model} is a {type(pipeline).__name__}, which takes no LoRA; leave it out")
-    files = [find(lora.id) for lora in loras]
-    names = [f"lora{number}" for number in range(len(loras))]
-    with quiet():
-        for lora, file, name in zip(loras, files, names, strict=True):
-            _load(pipeline, lora, file, name, model)
-        pipeline.set_adapters(names, [lora.weight for lora in loras])
-    return tuple(sha256(file) for file in files)
+        self.check(loras)
+        wanted: dict[str, float] = {}
+        for lora in loras:
+            wanted[lora.id] = wanted.get(lora.id, 0.0) + lora.weight
+        if wanted == (self._in_use or {}):
+            return
+        with quiet():
+            for lora in loras:
+                if lora.id not in self._adapters:
+                    name = f"lora{len(self._adapters)}"
+                    self._in_use = None  # reading one switches it on
+                    _load(self._pipeline, lora, find(lora.id), name, self._model)
+                    self._adapters[lora.id] = name
+            if wanted:
+                self._pipeline.enable_lora()
+                self._pipeline.set_adapters([self._adapters[name] for name in wanted], list(wanted.values()))
+            else:
+                self._pipeline.disable_lora()
+        self._in_use = wanted
 
 
 def find(name: str) -> Path:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
+from visiontk.loras import Lora
+
 Task = Literal["text2image", "image2image", "inpaint"]
 
 
@@ -25,6 +27,7 @@ class Request:
         guidance: scale of classifier-free guidance.
         size: width and height in pixels.
         scheduler: short name of the sampler (``euler``, ``ddim``, ...).
+        loras: additions to the weights; an empty tuple is none.
         clip_skip: so many of the last layers of the text encoder are left out.
         strength: how much of ``init`` is noise at the start, above 0 to 1.
         init: the image that is changed, RGB; resized to ``size``, which it gives where there is none.
@@ -39,6 +42,7 @@ class Request:
     size: tuple[int, int] | None = None
     scheduler: str | None = None
     clip_skip: int | None = None
+    loras: tuple[Lora, ...] | None = None
     strength: float | None = None
     init: Image | None = None
     mask: npt.NDArray[np.bool_] | None = None

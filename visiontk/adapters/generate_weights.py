@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from visiontk import catalog, hub, pipelines
+from visiontk import catalog, hub, layouts, pipelines
 from visiontk.errors import ModelUnavailable, UsageError, first_line
 from visiontk.layouts import CONFIG
 
@@ -88,34 +89,71 @@ class Files:
             whole.update(f"{file.relative_to(self.folder).as_posix()} {sha256(file)}\n".encode())
         return f"sha256:{whole.hexdigest()}"
 
+    @property
+    def has_safety_checker(self) -> bool:
+        """Whether a safety checker comes with it."""
+        return "safety_checker" in pipelines.components(self.index)
+
     def tasks(self) -> frozenset[Task]:
-        """What diffusers' auto pipelines can do with this model.
+        """What diffusers' auto pipelines can do with this model. Raises UsageError where that is nothing that is asked for here."""
+        return _tasks(self.name, self.folder, self.index)
 
-        Raises:
-            UsageError: nothing that is asked for here.
-        """
-        with importing():
-            from diffusers.pipelines import auto_pipeline as auto
-        tables: dict[Task, Any] = {
-            "text2image": auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-            "image2image": auto.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-            "inpaint": auto.AUTO_INPAINT_PIPELINES_MAPPING,
-        }
-        families = [family for table in tables.values() for family, kind in table.items() if kind.__name__ == self.kind]
-        if not families or "control" in families[0] or "vae" not in pipelines.components(self.index):
-            raise UsageError(f"{self.name} is a {self.kind}, which makes no images from a prompt alone; name another model")
-        known = frozenset(task for task, table in tables.items() if families[0] in table)
-        return known & self._fit_for(known)
 
-    def _fit_for(self, known: frozenset[Task]) -> frozenset[Task]:
-        """A UNet with channels for a mask and a masked image can do nothing else."""
-        unet, vae = (_config(self.folder / name / CONFIG) for name in ("unet", "vae"))
-        channels, latent = unet.get("in_channels"), vae.get("latent_channels")
-        if not isinstance(channels, int) or not isinstance(latent, int) or channels == latent:
-            return known
-        if channels == 2 * latent + 1:
-            return frozenset({"inpaint"})
-        raise UsageError(f"the UNet of {self.name} takes {channels} channels, which no pipeline for a prompt gives it; name another model")
+def check_task(model: str | None, task: Task) -> None:
+    """Refuse what a model of the hub cannot do from its configurations alone, before its weights are fetched.
+
+    A model that is here, or cannot be had, is left to what comes next.
+
+    Raises:
+        UsageError: as `cannot` says, or it does nothing that is asked for here.
+    """
+    entry = catalog.recommended("generate") if model is None else catalog.find(model, "generate")
+    if entry is not None and entry.bundled is not None:
+        return
+    repo = entry.id if entry else catalog.hub_id(model or "")
+    name = entry.name if entry else repo
+    if repo is None or name is None:
+        return
+    with contextlib.suppress(ModelUnavailable):
+        if hub.cached(repo, layouts.DIFFUSERS, entry.variant if entry else None) is not None:
+            return
+        folder = hub.configuration(repo)
+        able = _tasks(name, folder, pipelines.read_index(folder / pipelines.INDEX, name))
+        if task not in able:
+            raise UsageError(cannot(name, task, able))
+
+
+def cannot(name: str, task: Task, able: frozenset[Task]) -> str:
+    """That a model is not for a task, and what it is for."""
+    words = " and ".join(words for one, words in TASKS.items() if one in able)
+    return f"{name} cannot do {TASKS[task]}, its family does {words} alone; name another model"
+
+
+def _tasks(name: str, folder: Path, index: Mapping[str, Any]) -> frozenset[Task]:
+    with importing():
+        from diffusers.pipelines import auto_pipeline as auto
+    tables: dict[Task, Any] = {
+        "text2image": auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "image2image": auto.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "inpaint": auto.AUTO_INPAINT_PIPELINES_MAPPING,
+    }
+    kind = index["_class_name"]
+    families = [family for table in tables.values() for family, one in table.items() if one.__name__ == kind]
+    if not families or "control" in families[0] or "vae" not in pipelines.components(index):
+        raise UsageError(f"{name} is a {kind}, which makes no images from a prompt alone; name another model")
+    known = frozenset(task for task, table in tables.items() if families[0] in table)
+    return known & _fit_for(name, folder, known)
+
+
+def _fit_for(name: str, folder: Path, known: frozenset[Task]) -> frozenset[Task]:
+    """A UNet with channels for a mask and a masked image can do nothing else."""
+    unet, vae = (_config(folder / part / CONFIG) for part in ("unet", "vae"))
+    channels, latent = unet.get("in_channels"), vae.get("latent_channels")
+    if not isinstance(channels, int) or not isinstance(latent, int) or channels == latent:
+        return known
+    if channels == 2 * latent + 1:
+        return frozenset({"inpaint"})
+    raise UsageError(f"the UNet of {name} takes {channels} channels, which no pipeline for a prompt gives it; name another model")
 
 
 def read(files: Files, task: Task, dtype: torch.dtype, *, safety: bool = True) -> Any:
@@ -128,7 +166,7 @@ def read(files: Files, task: Task, dtype: torch.dtype, *, safety: bool = True) -
         import diffusers
     autos = {"text2image": "AutoPipelineForText2Image", "image2image": "AutoPipelineForImage2Image", "inpaint": "AutoPipelineForInpainting"}
     auto = getattr(diffusers, autos[task])
-    leave_out = {} if safety or "safety_checker" not in pipelines.components(files.index) else {"safety_checker": None}
+    leave_out = {} if safety or not files.has_safety_checker else {"safety_checker": None}
     with quiet():
         if files.checkpoint is not None:
             kind = getattr(diffusers, files.kind)

@@ -19,7 +19,7 @@ from visiontk.errors import UsageError
 from .chance import derive, seeded
 from .pictures import DataConfig
 
-HINT = 1.0  # weight of the hints beside the answers
+HINT = 2.0  # weight of the hints beside the answers
 
 
 class Teacher:
