@@ -226,6 +226,37 @@ def test_an_overlay_keeps_times_and_sound(run: Run, trackers: list[ColourTracker
     assert video("part.mp4")[0] == pytest.approx([0, 0.1, 0.6], abs=1e-3)
 
 
+@pytest.mark.parametrize("turn", [90, 270])
+def test_a_portrait_in_ten_bits_at_a_varying_rate_comes_out_upright_and_on_time(run: Run, trackers: list[ColourTracker], turn: int) -> None:
+    import av
+
+    times = [0, 1, 2, 5, 6, 9]
+    with av.open("a.mp4", "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = HEIGHT, WIDTH, "yuv444p10le"
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV cannot write a display matrix")
+        stream.set_display_rotation(turn)
+        for number, time in enumerate(times):
+            stored = np.ascontiguousarray(np.rot90(np.asarray(picture(number)), -turn // 90))  # the player turns it back, anticlockwise
+            frame: Any = av.VideoFrame.from_ndarray(stored, format="rgb24")
+            frame.pts = time
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    result = run("segment", "a.mp4", *POINTS, "--save", "overlay,masks", "-o", "out")
+    made = files(result)
+    assert [record["time"] for record in result.records] == pytest.approx([time / 10 for time in times], abs=0.01)
+    for number, one in enumerate(made):
+        masks = truth(number)
+        np.testing.assert_array_equal(load(one["masks"]), masks[1] * 1 + masks[4] * 4)
+    shown, frames, _ = video("out/a-overlay.mp4")
+    assert shown == pytest.approx([time / 10 for time in times], abs=0.01)
+    assert {frame.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    ground = np.ones((HEIGHT, WIDTH), bool)
+    ground[8:40, 8:70] = False
+    assert np.abs(frames[0][ground].astype(int) - GROUND).max() <= 12, "what no mask covers is where it was"
+
+
 def test_frames_in_files_keep_their_names(run: Run, trackers: list[ColourTracker]) -> None:
     Path("in/bear").mkdir(parents=True)
     for number in range(3):
