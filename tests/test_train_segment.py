@@ -11,8 +11,9 @@ import torch
 
 from tests.training_runs import course
 from visiontk.errors import UsageError
+from visiontk.tiny import world
 from visiontk.training import segment_clips, segment_loss
-from visiontk.training.segment_hint import MOST_THINGS, _targets
+from visiontk.training.segment_hint import MOST_THINGS, REMEMBERED, Hint, _targets
 from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def test_a_batch_holds_the_frontmost_objects_that_are_seen_at_first() -> None:
 
 def seen_in(seed: int, clips: int, frames: int) -> list[int]:
     """How many objects of each clip cover enough of its first frame."""
-    from visiontk.tiny import world
-
     rendered = world.render_clips(seed, clips, frames, size=64)
     least, numbers = segment_clips.LEAST_PIXELS * 64 * 64, range(1, rendered.labels.shape[1] + 1)
     return [sum(int((first == number).sum()) >= least for number in numbers) for first in rendered.index_masks[:, 0]]
@@ -93,6 +92,32 @@ def test_all_things_of_a_clip_are_numbered_and_those_that_were_chosen_are_among_
     for mask, clip in zip(batch.masks[0], batch.clip_of, strict=True):
         numbers = batch.things[0, clip][mask].unique()  # type: ignore[no-untyped-call]
         assert len(numbers) == 1 and torch.equal(batch.things[0, clip] == numbers[0], mask)
+    for clip, labels in enumerate(world.render_scenes(3, range(6), size=64, objects=(1, 4)).labels):
+        for place, label in enumerate(labels):
+            kinds = batch.kinds[0, clip][batch.things[0, clip] == place + 1]
+            assert (kinds == label + 1).all() and (len(kinds) == 0 or label >= 0)
+    assert torch.equal(batch.kinds > 0, batch.things > 0)
+
+
+def test_the_hint_asks_for_each_place_which_thing_it_is_and_how_much_of_it_the_object_covers() -> None:
+    torch.manual_seed(0)
+    hint = Hint([2, 3, 4], kinds=5)
+    assert hint.kind.bias is not None and hint.memory.bias is not None
+    kinds = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    kinds[0, 4:6, 0:2], kinds[1, 0:2, 6:8] = 3, 5
+    coarse = torch.randn(2, 4, 4, 4)
+    answers = torch.einsum("kc,nchw->nkhw", hint.kind.weight[:, :, 0, 0], coarse) + hint.kind.bias[:, None, None]
+    first, second = answers[0, :, 2, 0].softmax(0)[2], answers[1, :, 0, 3].softmax(0)[4]
+    assert hint._kind_loss(coarse, kinds).item() == pytest.approx(-(first.log() + second.log()).item() / 2, rel=1e-5)
+    assert hint._kind_loss(coarse, torch.zeros_like(kinds)).item() == 0
+
+    target = torch.zeros(2, 8, 8, dtype=torch.bool)
+    target[0, 4:6, 0:1] = True  # half of one place
+    share = torch.zeros(2, 4, 4)
+    share[0, 2, 0] = 0.5
+    seen = (torch.einsum("c,nchw->nhw", hint.memory.weight[0, :, 0, 0], coarse) + hint.memory.bias).sigmoid()
+    expected = -(share * seen.log() + (1 - share) * (1 - seen).log()).mean() * REMEMBERED
+    assert hint.memory_loss(coarse, target).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_hint_asks_where_things_are_and_where_their_middles_are() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -26,15 +26,17 @@ class ClipBatch:
         masks: bool (T, N, S, S), the visible pixels; empty where the object is hidden.
         clip_of: int64 (N), the clip that an object belongs to.
         things: uint8 (T, B, S, S): 0 is background, and each object of the clip, chosen or not, has a number of its own.
+        kinds: uint8 (T, B, S, S): 0 is background, and what is there is its class id and one more.
     """
 
     frames: Tensor
     masks: Tensor
     clip_of: Tensor
     things: Tensor
+    kinds: Tensor
 
     def to(self, device: torch.device) -> ClipBatch:
-        return ClipBatch(self.frames.to(device), self.masks.to(device), self.clip_of.to(device), self.things.to(device))
+        return ClipBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int) -> ClipBatch:
@@ -44,11 +46,11 @@ def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most
     """
     if frames == 1:
         scenes = world.render_scenes(seed, indices, size=size, objects=(1, 4), augment=_COLOURED)
-        return _chosen(scenes.images[None], scenes.masks.transpose(0, 1)[None], most)
+        return _chosen(scenes.images[None], scenes.masks.transpose(0, 1)[None], scenes.labels, most)
     clips = world.render_clips(seed, indices, frames, size=size)
     numbers = torch.arange(1, clips.labels.shape[1] + 1)
     masks = clips.index_masks.permute(1, 0, 2, 3)[:, None] == numbers[:, None, None, None]
-    return _chosen(clips.frames.transpose(0, 1), masks, most)
+    return _chosen(clips.frames.transpose(0, 1), masks, clips.labels, most)
 
 
 def normalise(frames: Tensor) -> Tensor:
@@ -57,10 +59,12 @@ def normalise(frames: Tensor) -> Tensor:
     return (frames.float() / 255 - mean) / std
 
 
-def _chosen(frames: Tensor, masks: Tensor, most: int) -> ClipBatch:
-    """``masks`` (T, O, B, S, S), the rearmost object first."""
+def _chosen(frames: Tensor, masks: Tensor, labels: Tensor, most: int) -> ClipBatch:
+    """``masks`` (T, O, B, S, S) and ``labels`` (B, O), the rearmost object first; -1 where there is none."""
     seen = masks[0].flatten(2).float().mean(-1) >= LEAST_PIXELS  # (O, B)
     rank = seen.flip(0).cumsum(0).flip(0)  # 1 for the frontmost that is seen
     objects, clips = (seen & (rank <= most)).nonzero(as_tuple=True)
-    numbers = torch.arange(1, masks.shape[1] + 1, dtype=torch.uint8)[:, None, None, None]
-    return ClipBatch(frames, masks[:, objects, clips], clips, (masks * numbers).sum(1, dtype=torch.uint8))
+    numbers = torch.arange(1, masks.shape[1] + 1)[:, None, None, None]
+    kinds = (labels.T + 1)[:, :, None, None]
+    things, kinds = ((masks * values.to(torch.uint8)).sum(1, dtype=torch.uint8) for values in (numbers, kinds))
+    return ClipBatch(frames, masks[:, objects, clips], clips, things, kinds)

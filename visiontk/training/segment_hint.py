@@ -1,9 +1,9 @@
 """Helps for a model that starts from nothing: its parts are also asked directly what the masks ask of all of them together.
 
-The encoder is asked, for each place of the picture, whether a thing is there and where its middle is. Prompts say something about one
-object at a time; these questions are about every pixel at once, and a model that learns to answer them has the features that prompts pick
-from. The memory attention is asked, for each place of a frame, how much of it is covered by the object that is remembered. The heads that
-answer are thrown away with the end of the training.
+The encoder is asked, for each place of the picture, whether a thing is there, which of the world's it is, and where its middle is. Prompts
+say something about one object at a time; these questions are about every pixel at once, and a model that learns to answer them has the
+features that prompts pick from, and by which a thing is told from another in the next frame. The memory attention is asked, for each place
+of a frame, how much of it is covered by the object that is remembered. The heads that answer are thrown away with the end of the training.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from torch.nn import functional
 
 MOST_THINGS = 4
 WAYS = 5.0  # weight of the ways, which are fractions of the picture
-REMEMBERED = 2.0  # weight of the question to the memory
+KIND, REMEMBERED = 0.3, 2.0  # weights of the questions which thing it is, and to the memory
 
 
 class Hint(nn.Module):
     """The heads.
 
-    From the encoder's maps come a logit of "a thing is here" and the way to its middle, in shares of the picture; from the features into
-    which the memory was read, a logit of "the object is here".
+    From the encoder's maps come a logit of "a thing is here" and the way to its middle, in shares of the picture; from the last of them,
+    logits of which thing it is; from the features into which the memory was read, a logit of "the object is here".
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], kinds: int) -> None:
         super().__init__()
         self.head = nn.Sequential(nn.Conv2d(sum(channels), 64, 1), nn.GELU(), nn.Conv2d(64, 3, 1))
+        self.kind = nn.Conv2d(channels[-1], kinds, 1)
         self.memory = nn.Conv2d(channels[-1], 1, 1)
 
     def memory_loss(self, features: Tensor, target: Tensor) -> Tensor:
@@ -43,22 +44,32 @@ class Hint(nn.Module):
         loss: Tensor = REMEMBERED * functional.binary_cross_entropy_with_logits(self.memory(features).float(), covered)
         return loss
 
-    def loss(self, maps: Sequence[Tensor], things: Tensor) -> Tensor:
-        """Cross-entropy of the logit, and L1 of the ways.
+    def loss(self, maps: Sequence[Tensor], things: Tensor, kinds: Tensor) -> Tensor:
+        """Cross-entropy of the logits, and L1 of the ways.
 
         Args:
             maps: float (N, channels, height, width) each, from fine to coarse.
-            things: uint8 (N, S, S), as `ClipBatch.things`.
+            things, kinds: uint8 (N, S, S), as of `ClipBatch`.
         """
         size = maps[0].shape[-2:]
         large = [functional.interpolate(value.float(), size, mode="bilinear", align_corners=False) for value in maps]
         found = self.head(torch.cat(large, dim=1))
-        step = things.shape[-1] // size[-1]
-        there, ways = _targets(things[:, step // 2 :: step, step // 2 :: step])
+        there, ways = _targets(_middles(things, size[-1]))
         visible = functional.binary_cross_entropy_with_logits(found[:, 0], there.float())
         error = (found[:, 1:] - ways).abs().sum(1)
-        loss: Tensor = visible + WAYS * (error * there).sum() / there.sum().clamp(min=1)
+        loss: Tensor = visible + WAYS * (error * there).sum() / there.sum().clamp(min=1) + KIND * self._kind_loss(maps[-1], kinds)
         return loss
+
+    def _kind_loss(self, coarse: Tensor, kinds: Tensor) -> Tensor:
+        wanted = _middles(kinds, coarse.shape[-1]).long() - 1
+        loss: Tensor = functional.cross_entropy(self.kind(coarse).float(), wanted, ignore_index=-1, reduction="sum")
+        return loss / (wanted >= 0).sum().clamp(min=1)
+
+
+def _middles(values: Tensor, side: int) -> Tensor:
+    """Of (N, S, S) those in the middles of ``side`` x ``side`` places."""
+    step = values.shape[-1] // side
+    return values[:, step // 2 :: step, step // 2 :: step]
 
 
 def _targets(things: Tensor) -> tuple[Tensor, Tensor]:

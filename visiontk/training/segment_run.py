@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from visiontk.runtime import Runtime, Started, memory_errors
+from visiontk.tiny import world
 
 from .chance import derive, seed_everything
 from .learner import Learner, autocast
@@ -59,7 +60,7 @@ class Training:
     def __init__(self, plan: SegmentPlan, started: Started) -> None:
         self.plan, self.device, self._started = plan, started.device, started
         self.model: Any = build(plan)
-        self.hint = Hint(_channels(self.model))
+        self.hint = Hint(_channels(self.model), len(world.names()))
         both = torch.nn.ModuleList([self.model, self.hint])
         self.learner = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps)
 

@@ -46,7 +46,7 @@ def track(model: Any, batch: ClipBatch, prompting: Prompting, hint: Hint | None 
     """Run a ``SAM2Base`` in training mode over a batch. Random draws come from torch's generator; ``hint`` adds its loss."""
     length, objects = batch.masks.shape[:2]
     features = model.forward_image(normalise(batch.frames.flatten(0, 1)))
-    asked = 0 if hint is None else hint.loss(features["backbone_fpn"], batch.things.flatten(0, 1))
+    asked = 0 if hint is None else hint.loss(features["backbone_fpn"], batch.things.flatten(0, 1), batch.kinds.flatten(0, 1))
     _, maps, positions, sizes = model._prepare_backbone_features(features)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     loss, iou = torch.zeros((), device=batch.masks.device), torch.zeros((), device=batch.masks.device)
