@@ -307,3 +307,10 @@ def test_a_linear_probe_on_photographs_learns_to_tell_them_apart(run: Run, tmp_p
     photos = sorted((Path(__file__).parent.parent / "examples" / "photos").iterdir())
     whole = run("classify", *photos, "--model", "probe", "--top-k", "1")
     assert [record["classify"]["labels"][0]["label"] for record in whole.records] == [photo.stem for photo in photos]
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "generate", "lvm"])
+def test_a_model_that_cannot_be_had_leaves_no_folder_behind(run: Run, task: str) -> None:
+    result = run("train", task, "tiny", "--model", "nowhere", "-o", "out")
+    assert result.code == 4 and "nowhere" in result.error
+    assert not Path("out").exists()

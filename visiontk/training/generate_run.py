@@ -40,9 +40,10 @@ def run(
         VisiontkError: with a message that says what to do.
     """
     plan.check()
-    started, folder = claim(plan, "generate", runtime, plan.seed, out, overwrite=overwrite)
+    started = replace(runtime, seed=plan.seed).start()
     seed_everything(derive(plan.seed, "weights"))
     training = Training(plan, started, build(plan))
+    folder = claim(plan, "generate", started, out, overwrite=overwrite)
     course = Run(training, plan.autoencoder_steps + plan.naming_steps + plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()

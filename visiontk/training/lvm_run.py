@@ -36,9 +36,10 @@ def run(
         VisiontkError: with a message that says what to do.
     """
     plan.check()
-    started, folder = claim(plan, "lvm", runtime, plan.seed, out, overwrite=overwrite)
+    started = replace(runtime, seed=plan.seed).start()
     seed_everything(derive(plan.seed, "weights"))
     training = Training(plan, started, new_parts(plan.codes, plan.vqgan, plan.model))
+    folder = claim(plan, "lvm", started, out, overwrite=overwrite)
     course = Run(training, plan.vqgan_steps + plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()

@@ -43,8 +43,9 @@ def run(
         VisiontkError: with a message that says what to do.
     """
     plan.check()
-    started, folder = claim(plan, "segment", runtime, plan.seed, out, overwrite=overwrite)
+    started = replace(runtime, seed=plan.seed).start()
     training = Training(plan, started)
+    folder = claim(plan, "segment", started, out, overwrite=overwrite)
     course = Run(training, plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()

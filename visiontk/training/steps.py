@@ -9,12 +9,12 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from visiontk.errors import UsageError
-from visiontk.runtime import Runtime, Started
+from visiontk.runtime import Started
 
 from . import checkpoint
 from .checkpoint import Folder
@@ -45,17 +45,16 @@ class Trained(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-def claim(plan: DataclassInstance, task: str, runtime: Runtime, seed: int, out: Path, *, overwrite: bool) -> tuple[Started, Folder]:
-    """Start the runtime with the plan's seed, and take the folder for this run. How the weights are written (``half``) makes no other run.
+def claim(plan: DataclassInstance, task: str, started: Started, out: Path, *, overwrite: bool) -> Folder:
+    """Take the folder for this run, once it is known that it can begin. How the weights are written (``half``) makes no other run.
 
     Raises:
-        DeviceError: the device is not there.
         UsageError, OutputError: as `Folder.claim`.
     """
-    started, folder = replace(runtime, seed=seed).start(), Folder(out)
+    folder = Folder(out)
     asked = {name: value for name, value in asdict(plan).items() if name != "half"}
     folder.claim({**asked, "task": task, "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
-    return started, folder
+    return folder
 
 
 class Run:
