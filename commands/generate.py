@@ -163,6 +163,8 @@ def generate(
     from visiontk.adapters.generate import load
 
     added = loras.parse(lora or [])
+    if any(sweep.name == "lora" for sweep in defaults.sweeps) and any(one.weight for one in added):
+        raise UsageError("--lora and --sweep lora both say which; give one of them, or --lora ID:0 to have it at hand")
     name = in_force.get("model.generate", model).value
     task = _task(init, mask, lines)
     generator = load(

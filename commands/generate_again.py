@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ class Replayer:
             ModelUnavailable, DeviceError: the model cannot be had, or does not fit.
         """
         recipe = original.recipe
-        request = recipe.request(Path(original.path).parent)
+        request = replace(recipe.request(Path(original.path).parent), loras=recipe.loras)
         generator = self._generator(recipe)
         try:
             resolved = generator.resolve(request)
@@ -154,20 +154,18 @@ class Replayer:
 
     def _generator(self, recipe: Recipe) -> Generator:
         from visiontk.adapters.generate import load
-        from visiontk.loras import Lora
 
         value, setup = recipe.value, recipe.setup
         model = self._model or value["model"]
         if self._model is None:
             generate_recipe.check_model(model)
         runtime = self._runtime(value)
-        key = model, runtime, *setup.values()
+        at_once = recipe.loras if setup["quantize"] or runtime.compile else ()  # into others they are read when they are needed
+        key = model, runtime, at_once, *setup.values()
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # two models may not fit into memory
-            loras = [Lora(name, weight) for name, weight in setup["loras"]]
-            rest = {name: setup[name] for name in ("quantize", "offload", "variant")}
             task = "text2image" if "init" not in value else "inpaint" if "mask" in value else "image2image"
-            generator = load(model, runtime, loras=loras, task=task, safety=self._safety or None, **rest)  # type: ignore[arg-type]
+            generator = load(model, runtime, loras=at_once, task=task, safety=self._safety or None, **setup)  # type: ignore[arg-type]
             if generator.warning:
                 self._warn(generator.warning)
             self._loaded = key, generator

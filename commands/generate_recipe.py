@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from visiontk import catalog, orders
 from visiontk.errors import ItemError, UsageError
+from visiontk.loras import Lora
 from visiontk.records import Record, encode
 
 if TYPE_CHECKING:
@@ -52,9 +53,13 @@ class Recipe:
 
     @property
     def setup(self) -> Record:
-        """How the model was loaded: names for `visiontk.adapters.generate.load`, but for LoRAs, which are pairs of id and weight."""
-        loras = tuple((lora["id"], float(lora["weight"])) for lora in self.value.get("loras", []))
-        return {"loras": loras} | {name: self.value.get(name) for name in ("quantize", "offload", "variant")}
+        """How the model was loaded: names for `visiontk.adapters.generate.load`."""
+        return {name: self.value.get(name) for name in ("quantize", "offload", "variant")}
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """What was added to the model."""
+        return tuple(Lora(lora["id"], float(lora["weight"])) for lora in self.value.get("loras", []))
 
     @property
     def text(self) -> str:

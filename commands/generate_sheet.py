@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontk import orders
 from visiontk.artefacts import Naming, write
 from visiontk.errors import ItemError
+from visiontk.loras import Lora
 
 from .console import say
 from .generate_plan import Planned
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST = 400  # pictures
 MOST_COLUMNS = 8
+_USUAL = ("pytorch_lora_weights", "adapter_model")
 
 
 def write_sheet(pictures: Sequence[Planned], made: Mapping[int, Path], *, overwrite: bool) -> None:
@@ -80,9 +81,16 @@ def _labels(axes: Sequence[str], places: Sequence[tuple[Any, ...]]) -> list[tupl
 
 def _label(name: str, value: Any) -> str:
     if name == "lora":
-        return "lora " + (" ".join(str(replace(one, id=Path(one.id).stem)) for one in value) or "none")
+        return "lora " + (" ".join(_lora(one) for one in value) or "none")
     shown = orders.said({name: value})[name]
     return f"{name.replace('_', ' ')} {shown:g}" if isinstance(shown, float) else f"{name.replace('_', ' ')} {shown}"
+
+
+def _lora(lora: Lora) -> str:
+    """Its file's name, or its folder's where all files are called so."""
+    path = Path(lora.id.removesuffix(".safetensors"))
+    name = path.parent.name if path.name in _USUAL and path.parent.name else path.name
+    return f"{name}:{lora.weight:g}"
 
 
 def _title(planned: Planned) -> str:

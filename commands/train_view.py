@@ -54,8 +54,8 @@ class View:
             self._live.stop()
 
     def begin(self, steps: int, done: int, what: str = "") -> None:
-        if done and not self._quiet:
-            self._say(f"goes on from step {done} of {steps}")
+        if done and not self._quiet and not (what and done == steps):
+            self._say(f"{f'the {what} ' if what else ''}goes on from step {done} of {steps}")
         if self._progress:
             self._progress.reset(self._task, total=steps, completed=done, description=what)
 

@@ -517,6 +517,8 @@ def test_the_weight_of_a_lora_is_swept(generate: Run, pipeline: Path, tmp_path: 
     ]
     assert [record["generate"]["loras"][0]["weight"] for record in records[2:]] == [0.5, 0.5, 2.0, 2.0]
     assert len({record["generate"]["pixels"] for record in records}) == 6 and Path("o/sheet.png").exists()
+    twice = generate("a car", "--lora", style, "--sweep", "lora=none,x")
+    assert twice.code == 2 and "--lora and --sweep lora both say which" in twice.error
     early = generate("a car", "--sweep", "lora=none,gone.safetensors")
     assert early.code == 4 and "there is no LoRA gone.safetensors" in early.error and early.stdout == b""
 
@@ -549,10 +551,16 @@ def test_compiling_without_a_compiler_is_one_line(run: Run, tmp_path: Path, monk
 def test_compiled_pictures_say_so(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # generating code takes most of a minute
+    graphs: list[Any] = []
+
+    def keep(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=keep))  # generating code takes most of a minute
     plain = ok(generate("a car", "-o", "p.png"))[0]["generate"]
     value = ok(generate("a car", "--compile", "-o", "c.png"))[0]["generate"]
-    assert value["compile"] is True and "compile" not in plain
+    assert value["compile"] is True and "compile" not in plain and graphs
     assert np.abs(pixels("c.png").astype(int) - pixels("p.png")).max() <= 1
 
 

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.generate_models import make_lora, make_pipeline, make_xl_pipeline, rename
 from visiontk.adapters.generate import Generated, Generator, Lora, Request, Step, load
 from visiontk.adapters.generate_options import options, resolve
 from visiontk.adapters.generate_pictures import decode
 from visiontk.adapters.generate_quiet import importing, quiet
-from visiontk.errors import DeviceError, ItemError, ModelUnavailable, UsageError
+from visiontk.errors import DeviceError, ItemError, ModelUnavailable, OutOfMemory, UsageError
 from visiontk.runtime import Runtime
 
 CPU = Runtime(device="cpu", dtype="fp32")
@@ -424,6 +425,58 @@ def test_each_picture_may_have_loras_of_its_own(folder: Path, generator: Generat
     assert isinstance(failed, ItemError) and failed.kind == "bad_prompt" and "does not fit" in failed.message
     assert np.array_equal(one(several), one(several)), "and what comes after it is as before"
     assert np.abs(one(several).astype(int) - made[0]).max() <= 1
+
+
+def test_a_lora_that_could_not_be_read_leaves_nothing_behind(folder: Path, generator: Generator, tmp_path: Path) -> None:
+    good, new = (Lora(str(make_lora(tmp_path / name, folder, seed=seed))) for name, seed in (("good", 3), ("new", 4)))
+    wide = Lora(str(make_lora(tmp_path / "wide", folder, width=64)))
+    half = Lora(str(make_lora(tmp_path / "half", folder)))  # its UNet's part fits, and its text encoder's does not
+    tensors = load_file(half.id) | {
+        f"text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_{end}.weight": torch.ones(*shape)
+        for end, shape in (("A", (2, 64)), ("B", (64, 2)))
+    }
+    save_file(tensors, half.id)
+    several = load(str(folder), CPU)
+    plain = one(generator)
+    for bad in (wide, half):
+        for loras in ((good,), (bad,), (), (good, bad), (), (new, bad), (), (bad,), (new,)):
+            [answer] = several.generate([replace(APPLE, loras=loras)])
+            if bad in loras:
+                assert isinstance(answer, ItemError) and "does not fit" in answer.message and "already in use" not in answer.message
+                continue
+            assert isinstance(answer, Generated)
+            expected = plain if not loras else one(load(str(folder), CPU, loras=loras))
+            assert np.array_equal(np.asarray(answer.image), expected), (bad, loras)
+
+
+def test_loras_are_in_use_in_the_order_in_which_they_are_named(folder: Path, tmp_path: Path) -> None:
+    first, second = (Lora(str(make_lora(tmp_path / name, folder, seed=seed)), 0.7) for name, seed in (("first", 3), ("second", 4)))
+    several = load(str(folder), CPU)
+    for loras in ((first, second), (second, first)):
+        several.generate([replace(APPLE, loras=loras)])
+        assert several.pipeline.get_active_adapters() == [{first: "lora0", second: "lora1"}[lora] for lora in loras]
+
+
+def test_memory_that_runs_out_while_a_lora_is_read_is_no_fault_of_the_lora(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Lora(str(make_lora(tmp_path / "style", folder)))
+    several = load(str(folder), CPU)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(several.pipeline, "load_lora_weights", full)
+    with pytest.raises(OutOfMemory):
+        several.generate([replace(APPLE, loras=(file,))])
+    monkeypatch.undo()
+    assert isinstance(several.generate([replace(APPLE, loras=(file,))])[0], Generated)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nosuchuser9/x", "\0"])
+def test_a_lora_with_a_name_that_no_file_can_have_is_one_line(generator: Generator, name: str) -> None:
+    with pytest.raises(ModelUnavailable, match="LoRA"):
+        generator.lora_revision(Lora.parse(f"{name}:0.5"))
 
 
 def test_a_model_that_is_quantized_takes_no_lora_that_it_has_not(folder: Path, tmp_path: Path) -> None:

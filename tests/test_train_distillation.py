@@ -142,12 +142,39 @@ def test_a_taught_run_that_was_stopped_anywhere_comes_to_the_same_weights(
 def test_a_model_that_is_there_teaches(run: Run, tmp_path: Path, tiny_model: TinyModel) -> None:
     solid_colours(tmp_path / "data", each=6)
     other = run("train", "classify", "data", *NEW, "--teacher", tiny_model.folder, "--steps", "2", "-o", "out")
-    assert other.code == 2 and "other classes than data has" in other.error
+    assert other.code == 2 and "the teacher: " in other.error and "other classes than data has" in other.error
+    assert "--same-classes" not in other.error and not Path("out").exists()
     assert run("train", "classify", "data", *NEW, "--steps", "2", "-o", "first").code == 0
     result = run("train", "classify", "data", *NEW, "--teacher", "./first", "--steps", "2", "-b", "6", "-o", "second")
     assert result.code == 0, result.stderr
     assert not Path("second/teacher").exists()
     assert "taught by the answers and features of `./first`" in Path("second/README.md").read_text("utf-8")
+    assert run("train", "classify", "data", *NEW, "--steps", "2", "--seed", "3", "-o", "first", "--overwrite").code == 0
+    again = run("train", "classify", "data", *NEW, "--teacher", "./first", "--steps", "2", "-b", "6", "-o", "second")
+    assert again.code == 2 and "teacher_revision was sha256:" in again.error, "another teacher makes another run"
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "words"),
+    [
+        (["--teacher", "resnet10tt", "--teacher-steps", "2"], 4, "no architecture resnet10tt"),
+        (["--teacher", "nowhere"], 4, "nowhere"),
+        (["--teacher", "resnet10t", "--teacher-steps", "2", "--teacher-args", "a=b=c"], 2, "--teacher-args a=b=c cannot be read"),
+        (["--teacher", "resnet10t", "--teacher-steps", "2", "--teacher-args", "colour=3"], 2, "change --teacher-args"),
+        (["--teacher", "resnet10t", "--teacher-steps", "2", "--arch-args", "patch_size=8,patch_drop_rate=0.5"], 2, "patch_drop_rate"),
+        (["--teacher", "resnet10t", "--teacher-steps", "2", "--arch-args", "patch_size=8,img_size=(16,32)"], 2, "16 x 32; give --size N"),
+    ],
+)
+def test_a_teacher_that_will_not_do_is_told_before_anything_is_written(
+    run: Run, tmp_path: Path, given: list[str], code: int, words: str
+) -> None:
+    solid_colours(tmp_path / "data", each=3)
+    student = ["--from-scratch", "test_vit", "--dtype", "fp32", "--threads", "1"]
+    student += [] if "--arch-args" in given else ["--arch-args", "patch_size=8"]
+    student += [] if "img_size" in str(given) else ["--size", "16"]
+    result = run("train", "classify", "data", *student, *given, "--steps", "2", "-o", "out")
+    assert result.code == code and words in result.error
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(

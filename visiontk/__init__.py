@@ -63,7 +63,7 @@ def load(
     quantize: str | None = None,
     offload: str | None = None,
     task: Task = "text2image",
-    safety: bool = True,
+    safety: bool | None = True,
     variant: str | None = None,
 ) -> Generator: ...
 @overload

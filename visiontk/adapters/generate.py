@@ -135,11 +135,11 @@ class Generator:
         begun = time.perf_counter()
         first = requests[0]
         assert first.scheduler is not None and first.loras is not None
-        try:
-            self._additions.use(first.loras)
-        except ModelUnavailable as error:
-            return [ItemError("bad_prompt", str(error)) for _ in requests]
         with memory_errors(), quiet():
+            try:
+                self._additions.use(first.loras)
+            except ModelUnavailable as error:
+                return [ItemError("bad_prompt", str(error)) for _ in requests]
             pipeline = self._pipeline(first.task)
             pipeline.scheduler = generate_schedulers.make(self._sampler, first.scheduler)
             arguments = self._arguments(requests)
@@ -251,15 +251,14 @@ def load(
     asked = runtime or Runtime()
     started = asked.start()
     generate_speed.check(quantize, offload, started.device)
-    generate_weights.check_task(model, task)
+    generate_weights.check_early(model, task, safety)
     location = catalog.locate_default("generate") if model is None else locate(model, variant)
     entry = generate_weights.defaults(location)
     files = generate_weights.Files(location, variant or (entry.variant if entry and not entry.bundled else None))
     tasks = files.tasks()
     if task not in tasks:
         raise UsageError(generate_weights.cannot(location.name, task, tasks))
-    if safety is False and not files.has_safety_checker:
-        raise UsageError(f"{location.name} has no safety checker of its own to leave out; leave out --no-safety")
+    generate_weights.check_safety(location.name, files.has_safety_checker, safety)
     started = replace(started, dtype=_dtype(asked, started, entry, files.size))
     with ThreadPoolExecutor(1) as pool, memory_errors():
         revision = pool.submit(lambda: location.revision or files.revision)  # beside the building

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from visiontk import hub
 from visiontk.errors import ModelUnavailable, UsageError, first_line
@@ -31,8 +34,10 @@ class Additions:
         self._pipeline, self._model = pipeline, model
         self.settled: str | None = None
         self._adapters: dict[str, str] = {}  # names by id
+        self._unfit: dict[str, str] = {}  # what is wrong with those that could not be read, by id
         self._revisions: dict[str, str] = {}
-        self._in_use: dict[str, float] | None = None
+        self._tried = 0
+        self._in_use: list[tuple[str, float]] | None = []  # None while that is not certain
 
     def check(self, loras: Sequence[Lora]) -> None:
         """Raise UsageError where the model's family takes none, or it is too late for another."""
@@ -49,35 +54,61 @@ class Additions:
     def revision(self, lora: Lora) -> str:
         """``sha256:`` of its file. Raises ModelUnavailable where it cannot be had."""
         if lora.id not in self._revisions:
-            self._revisions[lora.id] = sha256(find(lora.id))
+            with _readable(lora.id):
+                self._revisions[lora.id] = sha256(find(lora.id))
         return self._revisions[lora.id]
 
     def use(self, loras: Sequence[Lora]) -> None:
-        """From now on the model runs with these, and no others; the weights of one that stands there twice add up.
+        """From now on the model runs with these, in this order, and no others; the weights of one that stands there twice add up.
 
         Raises:
-            ModelUnavailable: one cannot be had, or does not fit the model.
+            ModelUnavailable: one cannot be had, or does not fit the model. What is in use then is settled by the next call.
             UsageError: as `check`.
         """
         self.check(loras)
-        wanted: dict[str, float] = {}
+        summed: dict[str, float] = {}
         for lora in loras:
-            wanted[lora.id] = wanted.get(lora.id, 0.0) + lora.weight
-        if wanted == (self._in_use or {}):
+            summed[lora.id] = summed.get(lora.id, 0.0) + lora.weight
+        wanted = list(summed.items())
+        if wanted == self._in_use:
             return
+        self._in_use = None
         with quiet():
-            for lora in loras:
-                if lora.id not in self._adapters:
-                    name = f"lora{len(self._adapters)}"
-                    self._in_use = None  # reading one switches it on
-                    _load(self._pipeline, lora, find(lora.id), name, self._model)
-                    self._adapters[lora.id] = name
+            for name in summed:
+                self._add(name)
             if wanted:
                 self._pipeline.enable_lora()
-                self._pipeline.set_adapters([self._adapters[name] for name in wanted], list(wanted.values()))
-            else:
+                self._pipeline.set_adapters([self._adapters[name] for name in summed], list(summed.values()))
+            elif self._tried:
                 self._pipeline.disable_lora()
         self._in_use = wanted
+
+    def _add(self, lora: str) -> None:
+        if lora in self._adapters:
+            return
+        if lora in self._unfit:
+            raise ModelUnavailable(self._unfit[lora])
+        with _readable(lora):
+            file = find(lora)
+        name, self._tried = f"lora{self._tried}", self._tried + 1
+        try:
+            _load(self._pipeline, lora, file, name, self._model)
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # of one that fits in part, a part is there
+                self._pipeline.delete_adapters([name])
+            if isinstance(error, ModelUnavailable):
+                self._unfit[lora] = str(error)
+            raise
+        self._adapters[lora] = name
+
+
+@contextlib.contextmanager
+def _readable(lora: str) -> Iterator[None]:
+    """What the file system says of a name or a file, as `ModelUnavailable`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter of a home that nobody has
+        raise ModelUnavailable(f"the LoRA {lora} cannot be read ({getattr(error, 'strerror', None) or error}); check the path") from error
 
 
 def find(name: str) -> Path:
@@ -104,15 +135,17 @@ def find(name: str) -> Path:
         raise
 
 
-def _load(pipeline: Any, lora: Lora, file: Path, name: str, model: str) -> None:
+def _load(pipeline: Any, lora: str, file: Path, name: str, model: str) -> None:
     try:
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name, use_safetensors=True, local_files_only=True, adapter_name=name)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # keys and shapes of any origin reach all of diffusers' conversions and peft
-        message = f"the LoRA {lora.id} does not fit {model} ({_reason(error)}); name one that was trained for its architecture"
+        message = f"the LoRA {lora} does not fit {model} ({_reason(error)}); name one that was trained for its architecture"
         raise ModelUnavailable(message) from error
     reached = {adapter for adapters in pipeline.get_list_adapters().values() for adapter in adapters}
     if name not in reached:
-        raise ModelUnavailable(f"the LoRA {lora.id} names no part of {model}; name one that was trained for its architecture")
+        raise ModelUnavailable(f"the LoRA {lora} names no part of {model}; name one that was trained for its architecture")
 
 
 def _reason(error: BaseException) -> str:

@@ -91,26 +91,32 @@ class Files:
 
     @property
     def has_safety_checker(self) -> bool:
-        """Whether a safety checker comes with it."""
-        return "safety_checker" in pipelines.components(self.index)
+        """Whether a safety checker comes with it; with a checkpoint of one file none does."""
+        return self.checkpoint is None and "safety_checker" in pipelines.components(self.index)
 
     def tasks(self) -> frozenset[Task]:
         """What diffusers' auto pipelines can do with this model. Raises UsageError where that is nothing that is asked for here."""
         return _tasks(self.name, self.folder, self.index)
 
 
-def check_task(model: str | None, task: Task) -> None:
+def check_safety(name: str, there: bool, safety: bool | None) -> None:
+    """Raise UsageError where a safety checker is to be left out that is not there."""
+    if safety is False and not there:
+        raise UsageError(f"{name} has no safety checker of its own to leave out; leave out --no-safety")
+
+
+def check_early(model: str | None, task: Task, safety: bool | None = True) -> None:
     """Refuse what a model of the hub cannot do from its configurations alone, before its weights are fetched.
 
     A model that is here, or cannot be had, is left to what comes next.
 
     Raises:
-        UsageError: as `cannot` says, or it does nothing that is asked for here.
+        UsageError: as `cannot` and `check_safety` say, or it does nothing that is asked for here.
     """
     entry = catalog.recommended("generate") if model is None else catalog.find(model, "generate")
     if entry is not None and entry.bundled is not None:
         return
-    repo = entry.id if entry else catalog.hub_id(model or "")
+    repo = entry.id if entry else None if (model or "").endswith(PICKLES) else catalog.hub_id(model or "")
     name = entry.name if entry else repo
     if repo is None or name is None:
         return
@@ -118,9 +124,11 @@ def check_task(model: str | None, task: Task) -> None:
         if hub.cached(repo, layouts.DIFFUSERS, entry.variant if entry else None) is not None:
             return
         folder = hub.configuration(repo)
-        able = _tasks(name, folder, pipelines.read_index(folder / pipelines.INDEX, name))
+        index = pipelines.read_index(folder / pipelines.INDEX, name)
+        able = _tasks(name, folder, index)
         if task not in able:
             raise UsageError(cannot(name, task, able))
+        check_safety(name, "safety_checker" in pipelines.components(index), safety)
 
 
 def cannot(name: str, task: Task, able: frozenset[Task]) -> str:

@@ -30,10 +30,12 @@ class Teacher:
         seconds: that its training took, where it was trained for this student.
     """
 
-    def __init__(self, network: nn.Module, own: DataConfig, student: nn.Module, config: DataConfig, device: torch.device) -> None:
+    def __init__(
+        self, network: nn.Module, own: DataConfig, student: nn.Module, config: DataConfig, device: torch.device, seconds: float = 0.0
+    ) -> None:
         """``own`` and ``config``: how pictures are prepared for it and for the student. Raises UsageError as `Student`."""
         self.network: Any = network.to(device).eval().requires_grad_(False)
-        self.seconds = 0.0
+        self.seconds = seconds
         maps, (_, wanted) = _maps(network, config["input_size"]), _maps(student, config["input_size"])[-1]
         self._index = max((place for place, (_, side) in enumerate(maps) if side >= wanted), default=0)
         self.channels = maps[self._index][0]
@@ -79,8 +81,12 @@ class Student(nn.Module):
 
 def _maps(network: nn.Module, size: Sequence[int]) -> list[tuple[int, int]]:
     """Channels and height of its maps of features, from the first to the last, for pictures of this size."""
+    from timm.layers import PatchDropout
+
     if not hasattr(network, "forward_intermediates"):
         raise UsageError(f"--teacher compares maps of features, and {type(network).__name__} gives none; name another architecture")
+    if isinstance(getattr(network, "patch_drop", None), PatchDropout):
+        raise UsageError("--teacher compares whole maps of features, of which patch_drop_rate leaves parts out; give one of them")
     training = network.training
     pixels = torch.zeros(1, *size, device=next(network.parameters()).device)
     with torch.no_grad():

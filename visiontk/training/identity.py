@@ -11,9 +11,10 @@ from .pictures import Source
 from .plan import Plan
 
 
-def claim(folder: Folder, plan: Plan, started: Started, source: Source, *, overwrite: bool) -> None:
-    """Take the folder for the run that a plan, the data and the runtime make. Raises as `Folder.claim`."""
+def claim(folder: Folder, plan: Plan, started: Started, source: Source, *, overwrite: bool, teacher: str | None = None) -> None:
+    """Take the folder for the run that a plan, the data, the runtime and a teacher of that revision make. Raises as `Folder.claim`."""
     # --half changes what is written in the end and nothing of what is computed.
     asked = {name: value for name, value in asdict(plan).items() if name != "half"}
     asked |= {"dtype": started.dtype_name, "device": started.device.type}
+    asked |= {"teacher_revision": teacher} if teacher else {}
     folder.claim({**asked, **source.describe()}, overwrite=overwrite)

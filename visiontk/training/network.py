@@ -73,7 +73,9 @@ def transfer(plan: Plan, classes: Sequence[str], arguments: dict[str, Any]) -> n
     overlay = {key: value for key, value in config.get("pretrained_cfg", {}).items() if key not in ("file", "url", "source")}
     overlay |= {"num_classes": before, "state_dict": weights}
     if plan.same_classes and labels_of({**overlay, **config}, before) != list(classes):
-        raise UsageError(f"{plan.model} knows other classes than {plan.data} has, or in another order; name a model of these classes")
+        raise UsageError(
+            f"{plan.model} knows other classes than {plan.data} has, or in another order; name another model, or leave out --same-classes"
+        )
     own: dict[str, Any] = {**config.get("model_args", {}), **_size_arguments(architecture, plan.size), **arguments}
     own["num_classes"] = len(classes)
     try:

@@ -93,13 +93,13 @@ class Plan:
             raise UsageError("--whole-after ends --patch-drop, which is not there; give both or neither")
 
     def _check_teacher(self) -> None:
-        if not self.teacher and (self.teacher_steps or self.teacher_args):
+        if self.teacher is None and (self.teacher_steps or self.teacher_args):
             raise UsageError("--teacher-steps and --teacher-args are of a --teacher, which is not there; name one, or leave them out")
         if self.teacher_args and not self.teacher_steps:
             raise UsageError("--teacher-args describe a teacher that is trained first; say for how long with --teacher-steps")
-        if self.teacher and self.label_smoothing:
+        if self.teacher is not None and self.label_smoothing:
             raise UsageError("--teacher leaves --label-smoothing no labels to smooth; leave one of them out")
-        if self.teacher and self.patch_drop:
+        if self.teacher is not None and self.patch_drop:
             raise UsageError("--teacher compares whole maps of features, of which --patch-drop leaves parts out; give one of them")
 
     @property

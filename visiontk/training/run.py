@@ -20,7 +20,7 @@ from .loop import Hold, Listener
 from .network import make_network
 from .pictures import Files, Source
 from .plan import Plan
-from .teaching import teacher_of
+from .teaching import candidate, teacher_of
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -56,9 +56,9 @@ def run(
     network = make_network(plan, source.classes)
     config = config_of(network, source)
     accelerator = make_accelerator(plan, started)
-    folder = Folder(out)
+    folder, taught = Folder(out), candidate(plan, source.classes, network, config)
     if accelerator.is_main_process:
-        claim(folder, plan, started, source, overwrite=overwrite)
+        claim(folder, plan, started, source, overwrite=overwrite, teacher=taught.revision if taught else None)
     accelerator.wait_for_everyone()
     listener = listener if accelerator.is_main_process else Silence()
     for warning in source.warnings:
@@ -66,8 +66,8 @@ def run(
     count = workers if workers is not None else min(8, os.cpu_count() or 1) if started.device.type == "cuda" else 0
     job = Job(plan, runtime, started, source, network, config, accelerator, folder, listener, count)
     with memory_advice(plan):
-        if plan.teacher:
-            job.teacher = teacher_of(job, hold)
+        if taught is not None:
+            job.teacher = teacher_of(job, taught, hold)
         return job.few_shot() if plan.few_shot else job.linear_probe() if plan.linear_probe else job.train(hold)
 
 

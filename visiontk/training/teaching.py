@@ -2,47 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+from torch import nn
+
+from visiontk.adapters.classify import locate
+from visiontk.adapters.weights_file import sha256
+from visiontk.errors import UsageError
+
 from . import checkpoint
+from .chance import derive, seeded
 from .checkpoint import Folder
-from .distillation import Teacher
+from .distillation import Student, Teacher
 from .identity import claim
 from .job import Job, config_of
 from .loop import Hold, Listener
 from .network import data_config, make_network
+from .pictures import DataConfig
 from .plan import Plan
 
 FOLDER = "teacher"
 
 
-def teacher_of(job: Job, hold: Hold) -> Teacher:
-    """The teacher of a job. It is trained where ``--teacher-steps`` asks for it and the student has not begun.
+@dataclass(frozen=True)
+class Candidate:
+    """A network that is to teach. ``revision``: sha256 of its weights; None where it is trained first."""
+
+    network: nn.Module
+    revision: str | None
+
+
+def candidate(plan: Plan, classes: Sequence[str], student: nn.Module, config: DataConfig) -> Candidate | None:
+    """What ``--teacher`` names, built and held against the student (``config``: how its pictures are prepared) before anything is written.
 
     Raises:
         ModelUnavailable, UsageError: it cannot be had, built or shown the student's pictures, or knows other classes.
     """
-    plan, size = job.plan, job.config["input_size"][-1]
-    name, seconds = plan.teacher, 0.0
-    if plan.teacher_steps:
-        folder = Folder(job.folder.root / FOLDER)
+    if plan.teacher is None:
+        return None
+    _, height, width = config["input_size"]
+    if height != width:
+        raise UsageError(f"--teacher is shown square pictures, and the student's are {height} x {width}; give --size N")
+    asked = _alone(plan, width) if plan.teacher_steps else Plan(plan.data, model=plan.teacher, same_classes=True, size=width)
+    with seeded(derive(plan.seed, "teacher")):
+        network = _built(asked, classes)
+    teacher = Teacher(network, data_config(network), student, config, torch.device("cpu"))
+    Student(student, teacher.channels, config["input_size"], plan.seed)
+    return Candidate(network.requires_grad_(True), None if plan.teacher_steps else sha256(locate(plan.teacher).weights))
+
+
+def teacher_of(job: Job, found: Candidate, hold: Hold) -> Teacher:
+    """The teacher of a job. It is trained where ``--teacher-steps`` asks for it and the student has not begun."""
+    network, seconds = found.network, 0.0
+    if job.plan.teacher_steps:
+        folder, size = Folder(job.folder.root / FOLDER), job.config["input_size"][-1]
         if not job.folder.last.exists():
-            _train(job, folder, size, hold)
-        name, seconds = str(folder.root.resolve()), _seconds(folder)
-    network = make_network(Plan(plan.data, model=name, same_classes=True, size=size), job.source.classes)
-    teacher = Teacher(network, data_config(network), job.network, job.config, job.accelerator.device)
-    teacher.seconds = seconds
-    return teacher
+            _train(job, network, folder, size, hold)
+        seconds = _seconds(folder)
+        network = _built(Plan(job.plan.data, model=str(folder.root.resolve()), same_classes=True, size=size), job.source.classes)
+    return Teacher(network, data_config(network), job.network, job.config, job.accelerator.device, seconds)
 
 
-def _train(job: Job, folder: Folder, size: int, hold: Hold) -> None:
-    """The same recipe on the same split, for another architecture."""
+def _built(plan: Plan, classes: Sequence[str]) -> nn.Module:
+    try:
+        return make_network(plan, classes)
+    except UsageError as error:  # it speaks of the options that a student has
+        words = str(error).replace("--arch-args", "--teacher-args").replace(", or leave out --same-classes", "")
+        raise UsageError(f"the teacher: {words}") from error
+
+
+def _alone(plan: Plan, size: int) -> Plan:
+    """The same recipe on the same split, for the teacher's architecture."""
     alone: dict[str, Any] = {"teacher": None, "teacher_steps": None, "teacher_args": "", "model": None, "same_classes": False}
-    alone |= {"from_scratch": job.plan.teacher, "arch_args": job.plan.teacher_args, "steps": job.plan.teacher_steps, "epochs": None}
-    plan = replace(job.plan, **alone, size=size, half=False)
-    network = make_network(plan, job.source.classes)
-    config = config_of(network, job.source)
+    alone |= {"from_scratch": plan.teacher, "arch_args": plan.teacher_args, "steps": plan.teacher_steps, "epochs": None}
+    return replace(plan, **alone, size=size, half=False)
+
+
+def _train(job: Job, network: nn.Module, folder: Folder, size: int, hold: Hold) -> None:
+    plan, config = _alone(job.plan, size), config_of(network, job.source)
     if job.accelerator.is_main_process:
         claim(folder, plan, job.started, job.source, overwrite=True)
     job.accelerator.wait_for_everyone()
@@ -72,4 +112,4 @@ class _OfTeacher:
         self._listener.metrics({"network": "teacher", **line})
 
     def warn(self, message: str) -> None:
-        self._listener.warn(message)
+        self._listener.warn(f"the teacher: {message}")
