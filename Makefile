@@ -12,12 +12,9 @@ HAS_VENV = $(shell "$(FOUND)" -c 'import venv, ensurepip' >/dev/null 2>&1 && ech
 NO_PYTHON = no Python 3.11 or newer (tried: $(CANDIDATES)); install one, or name it: make PYTHON=/path/to/python3
 NO_VENV = $(FOUND) lacks venv or ensurepip; install them (Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=/path/to/python3
 
-TINY_VIT_1 = --from-scratch vit_tiny_patch16_224 --arch-args patch_size=8,embed_dim=160,depth=6,num_heads=5 --size 64 --steps 3400 -b 64 \
-	--lr 0.001 --warmup 150 --augment strong --label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 1 --half
-TINY_VIT_2 = --model ./tiny-vit-1 --same-classes --size 64 --steps 1700 -b 64 --lr 0.0007 --weight-decay 0.05 --warmup 50 --augment strong \
-	--label-smoothing 0.1 --ema 0.999 --eval-every 850 --seed 2 --half
-TINY_VIT_3 = --model ./tiny-vit-2 --same-classes --size 64 --steps 2200 -b 64 --lr 0.0006 --weight-decay 0.05 --warmup 50 --augment strong \
-	--label-smoothing 0.1 --ema 0.999 --eval-every 1100 --seed 3 --half
+TINY_VIT = --from-scratch vit_tiny_patch16_224 --arch-args patch_size=8,embed_dim=160,depth=6,num_heads=5 --size 64 \
+	--teacher resnet10t --teacher-args "channels=(32,64,128,256)" --teacher-steps 2000 --steps 7000 -b 64 --lr 0.0015 --warmup 150 \
+	--augment strong --ema 0.999 --eval-every 1750 --seed 1 --half
 TINY_SAM2_1 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 --seed 1 --half
 TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 0.0006 --warmup 30 --seed 2 --half
 TINY_SAM2_3 = --model ./tiny-sam2-2 --steps 2400 --image-steps 0 --clicks 1 --lr 0.0005 --warmup 60 --seed 3 --half
@@ -58,9 +55,7 @@ bench: $(STAMP)  ## measure speed and memory, side by side with other tools
 retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each on two cores
 	@echo "==> training tiny-vit"
 	mkdir -p build/retrain
-	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_1) -o tiny-vit-1
-	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_2) -o tiny-vit-2
-	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT_3) -o tiny-vit
+	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT) -o tiny-vit
 	@echo "==> training tiny-sam2"
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2-2

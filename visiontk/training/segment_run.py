@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from visiontk.adapters.weights_file import sha256
 from visiontk.runtime import Runtime, Started, memory_errors
 from visiontk.tiny import world
 
@@ -19,7 +20,7 @@ from .loop import Hold, Listener
 from .segment_clips import render_batch
 from .segment_hint import Hint
 from .segment_measure import measure
-from .segment_output import build, write_model, write_report
+from .segment_output import build, config_file, write_model, write_report
 from .segment_plan import SegmentPlan, turn
 from .segment_track import track
 from .steps import Run, claim
@@ -45,7 +46,7 @@ def run(
     plan.check()
     started = replace(runtime, seed=plan.seed).start()
     training = Training(plan, started)
-    folder = claim(plan, "segment", started, out, overwrite=overwrite)
+    folder = claim(plan, "segment", started, out, overwrite=overwrite, config_sha256=sha256(config_file(plan)))
     course = Run(training, plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()

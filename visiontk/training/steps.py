@@ -45,15 +45,17 @@ class Trained(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-def claim(plan: DataclassInstance, task: str, started: Started, out: Path, *, overwrite: bool) -> Folder:
+def claim(plan: DataclassInstance, task: str, started: Started, out: Path, *, overwrite: bool, **more: str) -> Folder:
     """Take the folder for this run, once it is known that it can begin. How the weights are written (``half``) makes no other run.
+
+    ``more``: what it depends on besides, such as the contents of a file that the plan only names.
 
     Raises:
         UsageError, OutputError: as `Folder.claim`.
     """
     folder = Folder(out)
     asked = {name: value for name, value in asdict(plan).items() if name != "half"}
-    folder.claim({**asked, "task": task, "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
+    folder.claim({**asked, **more, "task": task, "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
     return folder
 
 
