@@ -231,15 +231,15 @@ def test_nothing_to_write_to_is_said_at_once(run: Run) -> None:
 def test_another_architecture_under_the_same_name_makes_another_run(
     run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from visiontk.training import segment_run
+    from visiontk.training.steps import Run as Course
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(segment_run.Run, "train", stop)
+    monkeypatch.setattr(Course, "train", stop)
     own = tmp_path / "own.yaml"
     own.write_bytes(config.read_bytes())
-    command = ["train", "segment", "tiny", "--config", own, "--steps", "4", "-o", "out"]
+    command = ["train", "segment", "tiny", "--config", str(own), "--steps", "4", "-o", "out"]
     assert run(*command).code == 130 and run(*command).code == 130
     own.write_text(own.read_text() + "\n# changed\n")
     other = run(*command)
