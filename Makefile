@@ -19,6 +19,7 @@ TINY_SAM2_1 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 -
 TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 0.0006 --warmup 30 --seed 2 --half
 TINY_SAM2_3 = --model ./tiny-sam2-2 --steps 2400 --image-steps 0 --clicks 1 --lr 0.0005 --warmup 60 --seed 3 --half
 TINY_SAM2_4 = --model ./tiny-sam2-3 --steps 700 --image-steps 0 --clicks 1 --lr 0.0003 --warmup 30 --seed 4 --half
+TINY_SAM2_5 = --model ./tiny-sam2-4 --steps 3200 --image-steps 0 --clips 4 --objects 3 --clicks 1 --lr 0.0006 --warmup 60 --seed 5 --half
 TINY_DIFFUSION = --steps 5600 --pictures 16384 --calm-after 0 --seed 1 --half
 TINY_LVM_1 = --vqgan-steps 8000 --steps 0
 TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 2600 -b 2 --half
@@ -60,7 +61,8 @@ retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each 
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2-2
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_3) -o tiny-sam2-3
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2-4
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_5) -o tiny-sam2
 	@echo "==> training tiny-diffusion"
 	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
 	@echo "==> training tiny-lvm"
