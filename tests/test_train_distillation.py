@@ -54,13 +54,13 @@ def test_the_loss_is_the_divergence_from_the_answers_and_the_distance_from_the_s
     assert taught.loss(pixels, teacher(pixels), standard).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_the_hints_are_the_last_map_that_is_as_fine_as_the_students_middle_one() -> None:
+def test_the_hints_are_the_last_map_that_is_as_fine_as_the_students() -> None:
     student = vit()  # 8 x 8 patches of 64 pixels
     config = data_config(student)
     assert Teacher(convnet(), config, student, config, CPU).channels == 12  # the third of maps of 32, 16, 8, 4 and 2 pixels
-    other = convnet()  # with a middle map of 8 pixels, and a last one of 2
+    other = convnet()  # with a last map of 2 pixels
     assert Teacher(vit(), config, other, config, CPU).channels == 64  # all of a ViT's are as fine; the width of test_vit
-    assert Teacher(convnet(), config, other, config, CPU).channels == 12
+    assert Teacher(convnet(), config, other, config, CPU).channels == 20
 
 
 def test_the_teacher_sees_the_pictures_as_it_was_trained_to_and_learns_no_more() -> None:
@@ -79,15 +79,14 @@ def test_the_teacher_sees_the_pictures_as_it_was_trained_to_and_learns_no_more()
     assert not any(value.requires_grad for value in teacher.parameters())
 
 
-def test_a_student_answers_as_the_network_alone_and_reads_hints_from_its_middle_map() -> None:
+def test_a_student_answers_as_the_network_alone_and_reads_hints_from_its_last_map() -> None:
     network = vit().eval()
     first, again = Student(network, 5, (3, 64, 64), seed=3), Student(network, 5, (3, 64, 64), seed=3)
     pixels = torch.randn(2, 3, 64, 64)
     logits, hinted = first(pixels)
     assert torch.allclose(logits, network(pixels), atol=1e-5)
     tokens: list[torch.Tensor] = []
-    blocks: Any = network.blocks
-    blocks[len(blocks) // 2].register_forward_hook(lambda block, given, out: tokens.append(out))
+    network.blocks[-1].register_forward_hook(lambda block, given, out: tokens.append(out))  # type: ignore[index, union-attr]
     network(pixels)
     read = functional.linear(tokens[0][:, 1:], first.hint.weight.flatten(1), first.hint.bias)  # without the class token
     assert torch.allclose(hinted, read.transpose(1, 2).reshape(2, 5, 8, 8), atol=1e-4)

@@ -1,8 +1,8 @@
 """Learning from another network's answers.
 
 The student sees what its teacher sees, in the same crop and colours, and learns to answer as the teacher does, the label aside (Beyer et
-al. 2021, arXiv 2106.05237); and to have, half-way, features from which the teacher's can be read, place by place (the hints of Romero et
-al. 2014, arXiv 1412.6550). Only half-way: patches of the last layer that have to describe themselves are looked at all alike.
+al. 2021, arXiv 2106.05237); and to have features from which the teacher's can be read, place by place (the hints of Romero et al. 2014,
+arXiv 1412.6550).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Teacher:
     """A trained network of the same classes, which learns no more.
 
     Attributes:
-        channels: of its features. They are its last map that is as fine as the student's middle one, so that each place has its own hint.
+        channels: of its features. They are its last map that is as fine as the student's last, so that each place has a hint of its own.
         seconds: that its training took, where it was trained for this student.
     """
 
@@ -36,7 +36,7 @@ class Teacher:
         """``own`` and ``config``: how pictures are prepared for it and for the student. Raises UsageError as `Student`."""
         self.network: Any = network.to(device).eval().requires_grad_(False)
         self.seconds = seconds
-        maps, (_, wanted) = _maps(network, config["input_size"]), _middle(_maps(student, config["input_size"]))
+        maps, (_, wanted) = _maps(network, config["input_size"]), _maps(student, config["input_size"])[-1]
         self._index = max((place for place, (_, side) in enumerate(maps) if side >= wanted), default=0)
         self.channels = maps[self._index][0]
         (mean, std), (from_mean, from_std) = (
@@ -62,27 +62,21 @@ class Teacher:
 
 
 class Student(nn.Module):
-    """A timm network, and a layer that reads the teacher's features from its own middle map, which is thrown away in the end."""
+    """A timm network, and a layer that reads the teacher's features from its own last map, which is thrown away in the end."""
 
     def __init__(self, network: nn.Module, channels: int, size: Sequence[int], seed: int) -> None:
         """``channels`` are the teacher's; ``size`` (3, S, S) that of the pictures. Raises UsageError for an architecture without maps."""
         super().__init__()
         self.network = network
-        maps = _maps(network, size)
-        self._index = len(maps) // 2
-        own, _ = _middle(maps)
+        own, _ = _maps(network, size)[-1]
         with seeded(derive(seed, "hint")):
             self.hint = nn.Conv2d(own, channels, 1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised pixels (B, 3, S, S) to logits (B, classes), and to features like the teacher's (B, channels, height, width)."""
         network: Any = self.network
-        features, maps = network.forward_intermediates(pixels, indices=[self._index])
-        return network.forward_head(features), self.hint(maps[0])
-
-
-def _middle(maps: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    return maps[len(maps) // 2]
+        features, maps = network.forward_intermediates(pixels, indices=1)
+        return network.forward_head(features), self.hint(maps[-1])
 
 
 def _maps(network: nn.Module, size: Sequence[int]) -> list[tuple[int, int]]:
