@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 CPU = Runtime(device="cpu", dtype="fp32", threads=2)
 QUICK = Counts(each=1, changed=20, steps=10)
 FLOORS = {
-    ("text to image", "thing"): 0.92,
+    ("text to image", "thing"): 0.97,
     ("text to image", "background"): 0.97,
-    ("image to image", "thing"): 0.85,
+    ("image to image", "thing"): 0.95,
     ("image to image", "background"): 0.95,
     ("image to image", "near"): 0.9,
-    ("inpainting", "thing"): 0.85,
+    ("inpainting", "thing"): 0.95,
     ("inpainting", "kept"): 1.0,
 }
 

@@ -18,8 +18,8 @@ from visiontk.adapters.classify import Classifier, Views
 from visiontk.tiny import world
 
 SEED, COUNT = 20_000, 1_000  # no training run renders from this seed
-FLOORS = {"noto": 0.95, "fluent": 0.955, "twemoji": 0.49}
-ROLLOUT_GAIN = 1.7  # of the mass inside the box over the box's share of the picture
+FLOORS = {"noto": 0.975, "fluent": 0.975, "twemoji": 0.76}
+ROLLOUT_GAIN = 1.25  # of the mass inside the box over the box's share of the picture
 
 
 @cache
