@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from visiontk import orders
 from visiontk.artefacts import Naming, write
 from visiontk.errors import ItemError
-from visiontk.loras import Lora
+from visiontk.loras import USUAL, Lora
 
 from .console import say
 from .generate_plan import Planned
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST = 400  # pictures
 MOST_COLUMNS = 8
-_USUAL = ("pytorch_lora_weights", "adapter_model")
 
 
 def write_sheet(pictures: Sequence[Planned], made: Mapping[int, Path], *, overwrite: bool) -> None:
@@ -88,8 +87,8 @@ def _label(name: str, value: Any) -> str:
 
 def _lora(lora: Lora) -> str:
     """Its file's name, or its folder's where all files are called so."""
-    path = Path(lora.id.removesuffix(".safetensors"))
-    name = path.parent.name if path.name in _USUAL and path.parent.name else path.name
+    path = Path(lora.id)
+    name = path.parent.name if path.name in USUAL and path.parent.name else path.name.removesuffix(".safetensors")
     return f"{name}:{lora.weight:g}"
 
 

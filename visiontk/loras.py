@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from .errors import UsageError
 
+USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")  # what most files are called
+
 
 @dataclass(frozen=True)
 class Lora:

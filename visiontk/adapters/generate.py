@@ -256,9 +256,7 @@ def load(
     entry = generate_weights.defaults(location)
     files = generate_weights.Files(location, variant or (entry.variant if entry and not entry.bundled else None))
     tasks = files.tasks()
-    if task not in tasks:
-        raise UsageError(generate_weights.cannot(location.name, task, tasks))
-    generate_weights.check_safety(location.name, files.has_safety_checker, safety)
+    generate_weights.check(location.name, tasks, files.has_safety_checker, task, safety)
     started = replace(started, dtype=_dtype(asked, started, entry, files.size))
     with ThreadPoolExecutor(1) as pool, memory_errors():
         revision = pool.submit(lambda: location.revision or files.revision)  # beside the building

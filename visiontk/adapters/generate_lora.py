@@ -13,14 +13,12 @@ import torch
 
 from visiontk import hub
 from visiontk.errors import ModelUnavailable, UsageError, first_line
-from visiontk.loras import Lora
+from visiontk.loras import USUAL, Lora
 
 from .generate_quiet import quiet
 from .weights_file import sha256
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
-# The usual names, first; then whatever the only file is called.
-_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 
 
 class Additions:
@@ -35,6 +33,7 @@ class Additions:
         self.settled: str | None = None
         self._adapters: dict[str, str] = {}  # names by id
         self._unfit: dict[str, str] = {}  # what is wrong with those that could not be read, by id
+        self._files: dict[str, Path] = {}
         self._revisions: dict[str, str] = {}
         self._tried = 0
         self._in_use: list[tuple[str, float]] | None = []  # None while that is not certain
@@ -55,7 +54,7 @@ class Additions:
         """``sha256:`` of its file. Raises ModelUnavailable where it cannot be had."""
         if lora.id not in self._revisions:
             with _readable(lora.id):
-                self._revisions[lora.id] = sha256(find(lora.id))
+                self._revisions[lora.id] = sha256(self._file(lora.id))
         return self._revisions[lora.id]
 
     def use(self, loras: Sequence[Lora]) -> None:
@@ -83,13 +82,18 @@ class Additions:
                 self._pipeline.disable_lora()
         self._in_use = wanted
 
+    def _file(self, lora: str) -> Path:
+        if lora not in self._files:
+            self._files[lora] = find(lora)
+        return self._files[lora]
+
     def _add(self, lora: str) -> None:
         if lora in self._adapters:
             return
         if lora in self._unfit:
             raise ModelUnavailable(self._unfit[lora])
         with _readable(lora):
-            file = find(lora)
+            file = self._file(lora)
         name, self._tried = f"lora{self._tried}", self._tried + 1
         try:
             _load(self._pipeline, lora, file, name, self._model)
@@ -116,7 +120,7 @@ def find(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
-        usual = [path / usual for usual in _NAMES if path / usual in files]
+        usual = [path / usual for usual in USUAL if path / usual in files]  # else the only one, whatever it is called
         if not usual and len(files) != 1:
             there = f"several ({', '.join(file.name for file in files[:5])})" if files else "no"
             raise ModelUnavailable(f"the folder {name} holds {there} files of safetensors; name the one of the LoRA")

@@ -21,6 +21,7 @@ from .generate_types import Task
 from .weights_file import sha256
 
 TASKS: dict[Task, str] = {"text2image": "text to image", "image2image": "image to image", "inpaint": "inpainting"}
+_CHECKER = "safety_checker"  # as the index of a pipeline calls it
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
@@ -92,16 +93,18 @@ class Files:
     @property
     def has_safety_checker(self) -> bool:
         """Whether a safety checker comes with it; with a checkpoint of one file none does."""
-        return self.checkpoint is None and "safety_checker" in pipelines.components(self.index)
+        return self.checkpoint is None and _CHECKER in pipelines.components(self.index)
 
     def tasks(self) -> frozenset[Task]:
         """What diffusers' auto pipelines can do with this model. Raises UsageError where that is nothing that is asked for here."""
         return _tasks(self.name, self.folder, self.index)
 
 
-def check_safety(name: str, there: bool, safety: bool | None) -> None:
-    """Raise UsageError where a safety checker is to be left out that is not there."""
-    if safety is False and not there:
+def check(name: str, able: frozenset[Task], checker: bool, task: Task, safety: bool | None) -> None:
+    """Raise UsageError for a task that a model's family cannot do, and where a safety ``checker`` is to be left out that is not there."""
+    if task not in able:
+        raise UsageError(cannot(name, task, able))
+    if safety is False and not checker:
         raise UsageError(f"{name} has no safety checker of its own to leave out; leave out --no-safety")
 
 
@@ -111,7 +114,7 @@ def check_early(model: str | None, task: Task, safety: bool | None = True) -> No
     A model that is here, or cannot be had, is left to what comes next.
 
     Raises:
-        UsageError: as `cannot` and `check_safety` say, or it does nothing that is asked for here.
+        UsageError: as `check`, or it does nothing that is asked for here.
     """
     entry = catalog.recommended("generate") if model is None else catalog.find(model, "generate")
     if entry is not None and entry.bundled is not None:
@@ -125,10 +128,7 @@ def check_early(model: str | None, task: Task, safety: bool | None = True) -> No
             return
         folder = hub.configuration(repo)
         index = pipelines.read_index(folder / pipelines.INDEX, name)
-        able = _tasks(name, folder, index)
-        if task not in able:
-            raise UsageError(cannot(name, task, able))
-        check_safety(name, "safety_checker" in pipelines.components(index), safety)
+        check(name, _tasks(name, folder, index), _CHECKER in pipelines.components(index), task, safety)
 
 
 def cannot(name: str, task: Task, able: frozenset[Task]) -> str:
@@ -174,7 +174,7 @@ def read(files: Files, task: Task, dtype: torch.dtype, *, safety: bool = True) -
         import diffusers
     autos = {"text2image": "AutoPipelineForText2Image", "image2image": "AutoPipelineForImage2Image", "inpaint": "AutoPipelineForInpainting"}
     auto = getattr(diffusers, autos[task])
-    leave_out = {} if safety or not files.has_safety_checker else {"safety_checker": None}
+    leave_out = {} if safety or not files.has_safety_checker else {_CHECKER: None}
     with quiet():
         if files.checkpoint is not None:
             kind = getattr(diffusers, files.kind)

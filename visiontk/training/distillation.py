@@ -33,12 +33,10 @@ class Teacher:
     def __init__(
         self, network: nn.Module, own: DataConfig, student: nn.Module, config: DataConfig, device: torch.device, seconds: float = 0.0
     ) -> None:
-        """``own`` and ``config``: how pictures are prepared for it and for the student. Raises UsageError as `Student`."""
+        """``own`` and ``config``: how pictures are prepared for it and for the student. Raises UsageError as `hints`."""
         self.network: Any = network.to(device).eval().requires_grad_(False)
         self.seconds = seconds
-        maps, (_, wanted) = _maps(network, config["input_size"]), _maps(student, config["input_size"])[-1]
-        self._index = max((place for place, (_, side) in enumerate(maps) if side >= wanted), default=0)
-        self.channels = maps[self._index][0]
+        self._index, self.channels = hints(network, student, config["input_size"])
         (mean, std), (from_mean, from_std) = (
             [torch.tensor(one[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std")] for one in (own, config)
         )
@@ -65,7 +63,7 @@ class Student(nn.Module):
     """A timm network, and a layer that reads the teacher's features from its own last map, which is thrown away in the end."""
 
     def __init__(self, network: nn.Module, channels: int, size: Sequence[int], seed: int) -> None:
-        """``channels`` are the teacher's; ``size`` (3, S, S) that of the pictures. Raises UsageError for an architecture without maps."""
+        """``channels`` are the teacher's; ``size`` (3, S, S) that of the pictures. Raises UsageError as `hints`."""
         super().__init__()
         self.network = network
         own, _ = _maps(network, size)[-1]
@@ -77,6 +75,16 @@ class Student(nn.Module):
         network: Any = self.network
         features, maps = network.forward_intermediates(pixels, indices=1)
         return network.forward_head(features), self.hint(maps[-1])
+
+
+def hints(teacher: nn.Module, student: nn.Module, size: Sequence[int]) -> tuple[int, int]:
+    """Which of the teacher's maps the hints are, and of how many channels, for pictures (3, S, S).
+
+    Raises UsageError for architectures without maps, or with patches left out of them.
+    """
+    maps, (_, wanted) = _maps(teacher, size), _maps(student, size)[-1]
+    index = max((place for place, (_, side) in enumerate(maps) if side >= wanted), default=0)
+    return index, maps[index][0]
 
 
 def _maps(network: nn.Module, size: Sequence[int]) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from visiontk.runtime import Runtime, Started, memory_errors
 
 from .checkpoint import Folder
 from .examples import read_examples
-from .identity import claim
+from .identity import identity
 from .job import Job, config_of
 from .loop import Hold, Listener
 from .network import make_network
@@ -58,7 +58,8 @@ def run(
     accelerator = make_accelerator(plan, started)
     folder, taught = Folder(out), candidate(plan, source.classes, network, config)
     if accelerator.is_main_process:
-        claim(folder, plan, started, source, overwrite=overwrite, teacher=taught.revision if taught else None)
+        teacher = {"teacher_revision": taught.revision} if taught and taught.revision else {}
+        folder.claim({**identity(plan, started), **teacher, **source.describe()}, overwrite=overwrite)
     accelerator.wait_for_everyone()
     listener = listener if accelerator.is_main_process else Silence()
     for warning in source.warnings:

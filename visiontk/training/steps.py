@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +17,7 @@ from visiontk.runtime import Started
 
 from . import checkpoint
 from .checkpoint import Folder
+from .identity import identity
 from .loop import Hold, Listener
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Trained(Protocol):
 
 
 def claim(plan: DataclassInstance, task: str, started: Started, out: Path, *, overwrite: bool, **more: str) -> Folder:
-    """Take the folder for this run, once it is known that it can begin. How the weights are written (``half``) makes no other run.
+    """Take the folder for this run, once it is known that it can begin.
 
     ``more``: what it depends on besides, such as the contents of a file that the plan only names.
 
@@ -54,8 +54,7 @@ def claim(plan: DataclassInstance, task: str, started: Started, out: Path, *, ov
         UsageError, OutputError: as `Folder.claim`.
     """
     folder = Folder(out)
-    asked = {name: value for name, value in asdict(plan).items() if name != "half"}
-    folder.claim({**asked, **more, "task": task, "dtype": started.dtype_name, "device": started.device.type}, overwrite=overwrite)
+    folder.claim({**identity(plan, started), **more, "task": task}, overwrite=overwrite)
     return folder
 
 

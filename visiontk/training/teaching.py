@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from visiontk.adapters.classify import locate
@@ -16,8 +15,8 @@ from visiontk.errors import UsageError
 from . import checkpoint
 from .chance import derive, seeded
 from .checkpoint import Folder
-from .distillation import Student, Teacher
-from .identity import claim
+from .distillation import Teacher, hints
+from .identity import identity
 from .job import Job, config_of
 from .loop import Hold, Listener
 from .network import data_config, make_network
@@ -46,12 +45,11 @@ def candidate(plan: Plan, classes: Sequence[str], student: nn.Module, config: Da
     _, height, width = config["input_size"]
     if height != width:
         raise UsageError(f"--teacher is shown square pictures, and the student's are {height} x {width}; give --size N")
-    asked = _alone(plan, width) if plan.teacher_steps else Plan(plan.data, model=plan.teacher, same_classes=True, size=width)
+    asked = _alone(plan, width) if plan.teacher_steps else _trained(plan, plan.teacher, width)
     with seeded(derive(plan.seed, "teacher")):
         network = _built(asked, classes)
-    teacher = Teacher(network, data_config(network), student, config, torch.device("cpu"))
-    Student(student, teacher.channels, config["input_size"], plan.seed)
-    return Candidate(network.requires_grad_(True), None if plan.teacher_steps else sha256(locate(plan.teacher).weights))
+    hints(network, student, config["input_size"])
+    return Candidate(network, None if plan.teacher_steps else sha256(locate(plan.teacher).weights))
 
 
 def teacher_of(job: Job, found: Candidate, hold: Hold) -> Teacher:
@@ -62,7 +60,7 @@ def teacher_of(job: Job, found: Candidate, hold: Hold) -> Teacher:
         if not job.folder.last.exists():
             _train(job, network, folder, size, hold)
         seconds = _seconds(folder)
-        network = _built(Plan(job.plan.data, model=str(folder.root.resolve()), same_classes=True, size=size), job.source.classes)
+        network = _built(_trained(job.plan, str(folder.root.resolve()), size), job.source.classes)
     return Teacher(network, data_config(network), job.network, job.config, job.accelerator.device, seconds)
 
 
@@ -72,6 +70,11 @@ def _built(plan: Plan, classes: Sequence[str]) -> nn.Module:
     except UsageError as error:  # it speaks of the options that a student has
         words = str(error).replace("--arch-args", "--teacher-args").replace(", or leave out --same-classes", "")
         raise UsageError(f"the teacher: {words}") from error
+
+
+def _trained(plan: Plan, name: str, size: int) -> Plan:
+    """A model that is there, for the student's data."""
+    return Plan(plan.data, model=name, same_classes=True, size=size)
 
 
 def _alone(plan: Plan, size: int) -> Plan:
@@ -84,7 +87,7 @@ def _alone(plan: Plan, size: int) -> Plan:
 def _train(job: Job, network: nn.Module, folder: Folder, size: int, hold: Hold) -> None:
     plan, config = _alone(job.plan, size), config_of(network, job.source)
     if job.accelerator.is_main_process:
-        claim(folder, plan, job.started, job.source, overwrite=True)
+        folder.claim({**identity(plan, job.started), **job.source.describe()}, overwrite=True)
     job.accelerator.wait_for_everyone()
     replace(job, plan=plan, network=network, config=config, folder=folder, listener=_OfTeacher(job.listener)).train(hold)
     job.accelerator.wait_for_everyone()
