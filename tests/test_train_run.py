@@ -20,7 +20,7 @@ import visiontk
 from visiontk import Runtime
 
 if TYPE_CHECKING:
-    from tests.conftest import Run, TinyModel
+    from tests.conftest import OnTerminal, Run, TinyModel
 
 PROBED = "efficientnet-lite0"
 COLOURS = {"blue": (30, 30, 220), "green": (20, 200, 40), "red": (220, 20, 20)}
@@ -314,3 +314,12 @@ def test_a_model_that_cannot_be_had_leaves_no_folder_behind(run: Run, task: str)
     result = run("train", task, "tiny", "--model", "nowhere", "-o", "out")
     assert result.code == 4 and "nowhere" in result.error
     assert not Path("out").exists()
+
+
+def test_a_terminal_sees_steps_times_and_the_latest_figures(on_terminal: OnTerminal, tmp_path: Path) -> None:
+    data = solid_colours(tmp_path / "data", each=6)
+    more = ["--steps", "60", "-b", "6", "--eval-every", "20", "-o", str(tmp_path / "out")]
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal("train", "classify", str(data), *NEW, *more, TERM="xterm-256color"))
+    assert re.search(r"\d+/60\s+\d:\d\d:\d\d\s+(\d:\d\d:\d\d|-:--:--)", drawn), "steps, time gone, time left"
+    assert re.search(r"train +loss \d\.\d{4} +accuracy [01]\.\d{4} +images/s \d+", drawn)
+    assert re.search(r"val +accuracy [01]\.\d{4} +loss \d\.\d{4} +\d images", drawn)
