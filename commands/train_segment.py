@@ -23,8 +23,12 @@ def segment(
         str | None, typer.Option("--config", metavar="FILE", help="A new model, in sam2's YAML format. Default: that of tiny-sam2.")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Updates of the weights.")] = 3000,
+    encoder_steps: Annotated[
+        int, typer.Option("--encoder-steps", metavar="N", min=0, help="The first N of them teach the encoder alone what is where.")
+    ] = 0,
     image_steps: Annotated[
-        int | None, typer.Option("--image-steps", metavar="N", min=0, help="The first N of them learn from pictures alone. Default: half.")
+        int | None,
+        typer.Option("--image-steps", metavar="N", min=0, help="The next N learn from pictures alone. Default: half of the others."),
     ] = None,
     images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="Pictures per step.")] = 16,
     clips: Annotated[int, typer.Option("--clips", metavar="N", min=1, help="Clips per step.")] = 3,
@@ -66,6 +70,7 @@ def segment(
         model=model,
         config=config,
         steps=steps,
+        encoder_steps=encoder_steps,
         image_steps=image_steps,
         images=images,
         clips=clips,

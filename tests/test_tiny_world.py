@@ -470,6 +470,12 @@ def test_a_clip_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(parts.boxes, whole.boxes) and torch.equal(parts.visible, whole.visible)
 
 
+def test_some_frames_of_a_clip_are_those_of_the_whole() -> None:
+    whole, some = world.render_clips(4, 3, 20, size=32), world.render_clips(4, 3, 20, size=32, shown=range(5, 18, 4))
+    assert torch.equal(some.frames, whole.frames[:, [5, 9, 13, 17]]) and torch.equal(some.boxes, whole.boxes[:, 5:18:4])
+    assert torch.equal(some.index_masks, whole.index_masks[:, 5:18:4]) and some.captions == whole.captions
+
+
 @pytest.mark.parametrize("frames", [1, 2, 200])
 def test_clips_of_any_length(frames: int) -> None:
     clip = world.render_clip(7, 0, frames, size=32, objects=(1, 3))

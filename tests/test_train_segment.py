@@ -15,6 +15,7 @@ from visiontk.tiny import world
 from visiontk.training import segment_clips, segment_loss
 from visiontk.training.segment_hint import MOST_THINGS, REMEMBERED, Hint, _targets
 from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
+from visiontk.training.segment_track import Prompting
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -69,7 +70,7 @@ def test_of_a_hidden_object_only_the_score_learns() -> None:
 
 
 def test_a_batch_holds_the_frontmost_objects_that_are_seen_at_first() -> None:
-    batch = segment_clips.render_batch(3, range(6), 4, 64, 2)
+    batch = segment_clips.render_batch(3, range(6), 4, 64, 2, dyed=False)
     assert batch.frames.shape == (4, 6, 3, 64, 64) and batch.frames.dtype == torch.uint8
     assert batch.masks.shape[0] == 4 and batch.masks.shape[1] == len(batch.clip_of)
     assert batch.clip_of.bincount(minlength=6).tolist() == [min(2, count) for count in seen_in(3, 6, 4)]
@@ -87,7 +88,7 @@ def seen_in(seed: int, clips: int, frames: int) -> list[int]:
 
 
 def test_all_things_of_a_clip_are_numbered_and_those_that_were_chosen_are_among_them() -> None:
-    batch = segment_clips.render_batch(3, range(6), 1, 64, 2)
+    batch = segment_clips.render_batch(3, range(6), 1, 64, 2, dyed=True)
     assert batch.things.shape == (1, 6, 64, 64) and batch.things.dtype == torch.uint8 and 2 < int(batch.things.max()) <= MOST_THINGS
     for mask, clip in zip(batch.masks[0], batch.clip_of, strict=True):
         numbers = batch.things[0, clip][mask].unique()  # type: ignore[no-untyped-call]
@@ -110,6 +111,9 @@ def test_the_hint_asks_for_each_place_which_thing_it_is_and_how_much_of_it_the_o
     first, second = answers[0, :, 2, 0].softmax(0)[2], answers[1, :, 0, 3].softmax(0)[4]
     assert hint._kind_loss(coarse, kinds).item() == pytest.approx(-(first.log() + second.log()).item() / 2, rel=1e-5)
     assert hint._kind_loss(coarse, torch.zeros_like(kinds)).item() == 0
+    with torch.no_grad():
+        hint.kind.bias[2] = 100.0  # it sees the third everywhere, which stands in the first picture alone
+    assert hint.known(coarse, kinds) == 0.5
 
     target = torch.zeros(2, 8, 8, dtype=torch.bool)
     target[0, 4:6, 0:1] = True  # half of one place
@@ -132,16 +136,33 @@ def test_the_hint_asks_where_things_are_and_where_their_middles_are() -> None:
 def test_pictures_come_first_and_then_every_third_time() -> None:
     plan = SegmentPlan(steps=30, image_steps=10, clips=5, frames=6, images=7)
     turns = [turn(plan, step) for step in range(30)]
-    assert all((found.frames, found.count) == (1, 7) for found in turns[:10])
-    assert {found.prompting.clicks for found in turns[:10]} == {0, 1, 2}
+    assert all((found.frames, found.count, found.dyed) == (1, 7, True) for found in turns[:10])
+    assert {prompted(plan, step).clicks for step in range(10)} == {0, 1, 2}
+    assert all(found.dyed == (found.frames == 1) for found in turns)
     assert [found.frames for found in turns[10:]] == [1 if step % 3 == 0 else 6 for step in range(10, 30)]
     assert turns == [turn(plan, step) for step in range(30)]
 
 
+def prompted(plan: SegmentPlan, step: int) -> Prompting:
+    prompting = turn(plan, step).prompting
+    assert prompting is not None
+    return prompting
+
+
+def test_the_encoder_comes_before_prompts_and_sees_things_as_they_are_drawn_and_dyed() -> None:
+    plan = SegmentPlan(steps=20, encoder_steps=6, image_steps=4, frames=5, images=7)
+    turns = [turn(plan, step) for step in range(20)]
+    assert [found.prompting is None for found in turns] == [True] * 6 + [False] * 14
+    assert all((found.frames, found.count) == (1, 14) for found in turns[:6])
+    assert [found.dyed for found in turns[:6]] == [False, True] * 3
+    assert [found.frames for found in turns[6:10]] == [1] * 4 and {found.frames for found in turns[10:]} == {1, 5}
+    assert SegmentPlan(steps=20, encoder_steps=6).pictures_alone == 7
+
+
 def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:
     plan = SegmentPlan(steps=9000, image_steps=3000)
-    pictures = [turn(plan, step).prompting.kind for step in range(3000)]
-    clips = [found.prompting.kind for step in range(3000, 9000) if (found := turn(plan, step)).frames > 1]
+    pictures = [prompted(plan, step).kind for step in range(3000)]
+    clips = [prompted(plan, step).kind for step in range(3000, 9000) if turn(plan, step).frames > 1]
     for drawn, shares in ((pictures, IMAGE_KINDS), (clips, CLIP_KINDS)):
         for kind, share in shares.items():
             assert drawn.count(kind) / len(drawn) == pytest.approx(share, abs=0.03)
@@ -150,7 +171,7 @@ def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:
 def test_a_mask_is_corrected_on_another_frame_alone() -> None:
     plan = SegmentPlan(steps=300, image_steps=0, frames=6)
     for step in range(300):
-        found = turn(plan, step).prompting
+        found = prompted(plan, step)
         if turn(plan, step).frames > 1:
             assert (0 in found.corrected) == (found.kind != "mask")
             assert all(1 <= frame < 6 for frame in found.corrected if frame)
@@ -161,6 +182,10 @@ def test_options_that_make_no_sense_are_refused() -> None:
         SegmentPlan(data="photos").check()
     with pytest.raises(UsageError, match="--image-steps 5 are more than --steps 4"):
         SegmentPlan(steps=4, image_steps=5).check()
+    with pytest.raises(UsageError, match="--encoder-steps 5 are more than --steps 4"):
+        SegmentPlan(steps=4, encoder_steps=5).check()
+    with pytest.raises(UsageError, match="--image-steps 3 are more than --steps 4 beside --encoder-steps 2"):
+        SegmentPlan(steps=4, encoder_steps=2, image_steps=3).check()
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +208,22 @@ def trained(config: Path, folder: Path, stop_after: int | None = None) -> Any:
     training = Training(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
     assert course(training, plan.steps, folder, stop_after).step == 4
     return training.average
+
+
+def test_encoder_steps_move_the_encoder_and_nothing_else(config: Path) -> None:
+    from visiontk.runtime import Runtime
+    from visiontk.training.segment_run import Training
+
+    plan = SegmentPlan(config=str(config), steps=3, encoder_steps=2, image_steps=1, images=2, seed=5)
+    training = Training(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    found = [training.advance(step) for step in range(2)]
+    assert [sorted(line) for line in found] == [["known", "loss"]] * 2
+    encoder = ("image_encoder.", "sam_mask_decoder.conv_s")
+    moved = {name for name, value in training.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith(encoder) for name in moved)
+    assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)
+    assert sorted(training.advance(2)) == ["iou", "loss"]
 
 
 def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def render_clips(
     backgrounds: Sequence[str] = KINDS,
     leaves: float = _LEAVES,
     passes: float = _PASSES,
+    shown: range | None = None,
     device: torch.device | str = "cpu",
 ) -> Clips:
     """Render clips of the tiny world. The background stands still; each object keeps its drawing and its place in the order of depth.
@@ -107,6 +108,7 @@ def render_clips(
         objects: 1 to 3, or the least and the most.
         leaves: probability that the rearmost thing moves out of the picture and returns.
         passes: probability that it goes behind a larger thing, in clips with two or more.
+        shown: render these of the T frames alone.
 
     Raises:
         UsageError: as there, and for a number of frames or objects out of range.
@@ -124,8 +126,9 @@ def render_clips(
     picked = pick_textures(textures(styles, device), chosen_styles.flatten(), labels.flatten(), mean_scale, size)
     named = [[things()[label].colour for label in row if label >= 0] for row in labels.tolist()]
     behind = render_backgrounds(seed, indices, size, backgrounds, avoided(named), device)
+    shown = range(frames) if shown is None else shown
     step = max(1, _PIXELS_AT_ONCE // (len(indices) * high * size**2))
-    parts = [_render_part(picked, pose.between(start, start + step), behind.images, there, size) for start in range(0, frames, step)]
+    parts = [_render_part(picked, pose.at(shown[start : start + step]), behind.images, there, size) for start in range(0, len(shown), step)]
     pictures, index_masks, boxes, visible = (torch.cat(values, dim=1) for values in zip(*parts, strict=True))
     captions = [_caption(row, colours, phrase) for row, colours, phrase in zip(labels.tolist(), named, behind.phrases, strict=True)]
     return Clips(pictures, index_masks, labels, boxes, visible, captions)

@@ -29,9 +29,10 @@ class Pose:
     angle: torch.Tensor
     flip: torch.Tensor
 
-    def between(self, start: int, stop: int) -> Pose:
-        """The frames from ``start`` up to ``stop``."""
-        return Pose(*(value[:, start:stop] for value in (self.x, self.y, self.scale, self.angle, self.flip)))
+    def at(self, frames: range) -> Pose:
+        """Some of the frames."""
+        chosen = slice(frames.start, frames.stop, frames.step)
+        return Pose(*(value[:, chosen] for value in (self.x, self.y, self.scale, self.angle, self.flip)))
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,13 @@ class ClipBatch:
         return ClipBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int) -> ClipBatch:
-    """Pictures (``frames`` 1) or clips, with up to ``most`` objects of each, the frontmost first.
+def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int, *, dyed: bool) -> ClipBatch:
+    """Clips, with up to ``most`` objects of each, the frontmost first.
 
-    Pictures hold one to four things in varied colours, clips one to three as they are drawn: the world's clips vary no colours.
+    They hold one to three things as they are drawn, since the world's clips vary no colours; where ``dyed``, which is for single frames,
+    one to four in varied colours.
     """
-    if frames == 1:
+    if dyed:
         scenes = world.render_scenes(seed, indices, size=size, objects=(1, 4), augment=_COLOURED)
         return _chosen(scenes.images[None], scenes.masks.transpose(0, 1)[None], scenes.labels, most)
     clips = world.render_clips(seed, indices, frames, size=size)

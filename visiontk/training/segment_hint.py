@@ -16,7 +16,7 @@ from torch.nn import functional
 
 MOST_THINGS = 4
 WAYS = 5.0  # weight of the ways, which are fractions of the picture
-KIND, REMEMBERED = 0.3, 2.0  # weights of the questions which thing it is, and to the memory
+KIND, REMEMBERED = 1.0, 2.0  # weights of the questions which thing it is, and to the memory
 
 
 class Hint(nn.Module):
@@ -59,6 +59,13 @@ class Hint(nn.Module):
         error = (found[:, 1:] - ways).abs().sum(1)
         loss: Tensor = visible + WAYS * (error * there).sum() / there.sum().clamp(min=1) + KIND * self._kind_loss(maps[-1], kinds)
         return loss
+
+    @torch.no_grad()
+    def known(self, coarse: Tensor, kinds: Tensor) -> float:
+        """Of the places where a thing is, the share at which the likeliest answer is the right one. Arguments as of `loss`."""
+        wanted = _middles(kinds, coarse.shape[-1]).long() - 1
+        there = wanted >= 0
+        return float((self.kind(coarse).argmax(1) == wanted)[there].float().mean()) if there.any() else 1.0
 
     def _kind_loss(self, coarse: Tensor, kinds: Tensor) -> Tensor:
         wanted = _middles(kinds, coarse.shape[-1]).long() - 1

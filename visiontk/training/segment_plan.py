@@ -13,6 +13,7 @@ from .segment_track import Kind, Prompting
 # How often an object is prompted with what: pictures, and the first frames of clips.
 IMAGE_KINDS: dict[Kind, float] = {"point": 0.5, "box": 0.5}
 CLIP_KINDS: dict[Kind, float] = {"point": 0.4, "box": 0.2, "mask": 0.4}
+ENCODER_IMAGES = 2  # times as many pictures as in other steps, as nothing but the encoder is to be run
 IMAGE_AMONG_CLIPS = 3  # once the clips have begun, every third step is one of pictures
 
 
@@ -24,7 +25,8 @@ class SegmentPlan:
         data: ``tiny``, the bundled world.
         model: a trained model to go on from; None starts from nothing.
         config: a file of sam2's format that describes a new model; None for that of the bundled ``tiny-sam2``.
-        steps: updates of the weights; the first ``image_steps`` of them (None: half) over pictures alone.
+        steps: updates of the weights; the first ``encoder_steps`` of them are the encoder's alone, which learns what is where without
+            prompts, and the next ``image_steps`` (None: half of the others) are over pictures alone.
         images, clips, frames: pictures of a step, clips of a step and their frames.
         objects: at most so many of each picture or clip.
         clicks: correction clicks on a picture, at most. In a clip the first and one other frame get one each.
@@ -36,6 +38,7 @@ class SegmentPlan:
     model: str | None = None
     config: str | None = None
     steps: int = 3000
+    encoder_steps: int = 0
     image_steps: int | None = None
     images: int = 16
     clips: int = 3
@@ -56,13 +59,16 @@ class SegmentPlan:
             raise UsageError(f"{self.data} is no data set that segmentation is trained on; use tiny")
         if self.model and self.config:
             raise UsageError("--model brings its own configuration; leave --config out")
-        if not 0 <= self.pictures_alone <= self.steps:
-            raise UsageError(f"--image-steps {self.image_steps} are more than --steps {self.steps}")
+        if self.encoder_steps > self.steps:
+            raise UsageError(f"--encoder-steps {self.encoder_steps} are more than --steps {self.steps}")
+        if self.encoder_steps + self.pictures_alone > self.steps:
+            beside = f" beside --encoder-steps {self.encoder_steps}" if self.encoder_steps else ""
+            raise UsageError(f"--image-steps {self.image_steps} are more than --steps {self.steps}{beside}")
 
     @property
     def pictures_alone(self) -> int:
-        """Steps over pictures alone, at the start."""
-        return self.steps // 2 if self.image_steps is None else self.image_steps
+        """Steps over pictures alone, with prompts, before the clips."""
+        return (self.steps - self.encoder_steps) // 2 if self.image_steps is None else self.image_steps
 
     def command(self, out: str) -> str:
         """The command line that asks for this, defaults left out."""
@@ -71,21 +77,29 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one step learns from: ``count`` pictures or clips of ``frames`` frames, prompted so."""
+    """What one step learns from: ``count`` pictures or clips of ``frames`` frames.
+
+    Attributes:
+        prompting: how they are prompted; None asks the encoder alone.
+        dyed: things in varied colours, which only pictures have.
+    """
 
     frames: int
     count: int
-    prompting: Prompting
+    prompting: Prompting | None
+    dyed: bool
 
 
 def turn(plan: SegmentPlan, step: int) -> Turn:
     """The turn of a step, a function of the plan alone."""
-    if step < plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
+    if step < plan.encoder_steps:
+        return Turn(1, ENCODER_IMAGES * plan.images, None, dyed=step % 2 == 1)
+    if step < plan.encoder_steps + plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
         clicks = derive(plan.seed, "clicks", step) % (plan.clicks + 1)
-        return Turn(1, plan.images, Prompting(_drawn(plan, step, IMAGE_KINDS), (0,) if clicks else (), clicks))
+        return Turn(1, plan.images, Prompting(_drawn(plan, step, IMAGE_KINDS), (0,) if clicks else (), clicks), dyed=True)
     kind = _drawn(plan, step, CLIP_KINDS)
     other = 1 + derive(plan.seed, "corrected", step) % max(1, plan.frames - 1)
-    return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1))
+    return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1), dyed=False)
 
 
 def _drawn(plan: SegmentPlan, step: int, kinds: dict[Kind, float]) -> Kind:

@@ -17,7 +17,7 @@ from visiontk.tiny import world
 from .chance import derive, seed_everything
 from .learner import Learner, autocast
 from .loop import Hold, Listener
-from .segment_clips import render_batch
+from .segment_clips import ClipBatch, normalise, render_batch
 from .segment_hint import Hint
 from .segment_measure import measure
 from .segment_output import build, config_file, write_model, write_report
@@ -75,16 +75,27 @@ class Training:
         return self.learner.rate(step)
 
     def advance(self, step: int) -> Mapping[str, float]:
-        """One update. Lines hold ``iou``, that of the masks with the truth."""
+        """One update. Lines hold ``iou``, that of the masks with the truth, or ``known``, the share of the places whose thing is named."""
         wanted = turn(self.plan, step)
         indices = range(step * 1000, step * 1000 + wanted.count)
         size = int(self.model.image_size)
-        batch = render_batch(derive(self.plan.seed, "segment"), list(indices), wanted.frames, size, self.plan.objects).to(self.device)
+        batch = render_batch(derive(self.plan.seed, "segment"), indices, wanted.frames, size, self.plan.objects, dyed=wanted.dyed)
         seed_everything(derive(self.plan.seed, "pass", step))
+        if wanted.prompting is None:
+            return self._recognise(batch.to(self.device), step)
         with autocast(self._started):
-            passed = track(self.model, batch, wanted.prompting, self.hint)
+            passed = track(self.model, batch.to(self.device), wanted.prompting, self.hint)
         self.learner.update(passed.loss, step)
         return {"loss": float(passed.loss.detach()), "iou": float(passed.iou)}
+
+    def _recognise(self, batch: ClipBatch, step: int) -> Mapping[str, float]:
+        """One update of the encoder alone, over single frames."""
+        things, kinds = batch.things[0], batch.kinds[0]
+        with autocast(self._started):
+            maps = self.model.forward_image(normalise(batch.frames[0]))["backbone_fpn"]
+            loss = self.hint.loss(maps, things, kinds)
+        self.learner.update(loss, step)
+        return {"loss": float(loss.detach()), "known": self.hint.known(maps[-1].detach(), kinds)}
 
     def state(self) -> dict[str, Any]:
         return self.learner.state()
