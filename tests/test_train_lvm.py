@@ -105,31 +105,6 @@ def test_a_clip_shows_each_so_manyth_frame_of_the_worlds() -> None:
     assert torch.equal(drawn.masks[place], clip.index_masks[0, ::4] > 0)
 
 
-def test_a_part_of_a_clip_from_anywhere_is_of_the_whole_clip() -> None:
-    starts = set()
-    for place in range(12):
-        whole, part = sentences(5, [place], 32, kind="clip"), sentences(5, [place], 32, 2, kind="clip", anywhere=True)
-        equal = [at for at in range(15) if torch.equal(part.frames[0], whole.frames[0, at : at + 2])]
-        assert equal and torch.equal(part.masks[0], whole.masks[0, equal[0] : equal[0] + 2])
-        starts.add(equal[0])
-    assert len(starts) > 5 and max(starts) > 8
-
-
-def test_a_halved_model_is_judged_by_the_codes_of_the_weights_that_are_written(tmp_path: Path) -> None:
-    from visiontk.training.lvm_output import write_model
-
-    plan = replace(PLAN, half=True)
-    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes))
-    assert course(training, 4, tmp_path / "run").step == 4
-    found = training.finished()
-    kept = {name: value.clone() for name, value in found.vqgan.state_dict().items()}
-    write_model(found, tmp_path, half=True)
-    again = lvm_learn.new_parts(plan.codes, model=str(tmp_path)).vqgan.state_dict()
-    assert all(value.dtype == torch.float32 and torch.equal(value, kept[name]) for name, value in again.items())
-    stored = sum(value.numel() for value in kept.values()) * 2
-    assert stored < (tmp_path / "vqgan" / "diffusion_pytorch_model.safetensors").stat().st_size < 1.1 * stored + 20_000
-
-
 def test_the_vqgan_begins_as_means_that_pass_through(parts: lvm_learn.Parts) -> None:
     truth = lvm_learn.pictures(6, range(12))
     with torch.no_grad():

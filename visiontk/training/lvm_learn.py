@@ -124,8 +124,6 @@ class Training:
         if self.vqgan:
             vqgan.load_state_dict(self.vqgan.average.module.state_dict())
         vqgan.requires_grad_(False).eval()
-        if self.plan.half:  # before the LLaMA sees its codes, which are to be those of the weights as they are written
-            vqgan.half().float()
         if fresh:
             seed_everything(derive(self.plan.seed, "codes"))
             start(self.llama.network, SIDE, vqgan.quantize.embedding.weight)
@@ -133,18 +131,16 @@ class Training:
         self._ready = True
 
     def _reconstruct(self, learner: Learner, step: int) -> Mapping[str, float]:
-        """Straight-through quantisation; the codes follow the latents by themselves."""
+        """Straight-through quantisation; the codes follow the latents by themselves. Always in fp32, as the VQGAN is used."""
         plan, network = self.plan, cast(Any, learner.network)
         if not self.begun:
             self._begin(learner)
         truth = pictures(derive(plan.seed, "vqgan"), _indices(step, plan.vqgan_batch // 2)).to(self.device)
-        with autocast(self._started):
-            latents = network.encode(truth).latents.float()
+        latents = network.encode(truth).latents
         taken = nearest(rows(latents.detach()), self.codebook.weight)
         chosen = self.codebook.weight[taken].view(len(truth), *latents.shape[2:], -1).permute(0, 3, 1, 2)
-        with autocast(self._started):
-            made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
-        error = made.float() - truth
+        made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
+        error = made - truth
         loss = ABSOLUTE * error.abs().mean() + SQUARED * error.square().mean() + COMMITMENT * (latents - chosen).square().mean()
         learner.update(loss, step)
         if torch.isfinite(loss):
@@ -182,8 +178,8 @@ def encode(vqgan: Any, frames: Tensor) -> Tensor:
 
 
 def pictures(seed: int, indices: range) -> Tensor:
-    """float32 (2 * indices, 3, S, S) from 0 to 1, channels last: two frames in a row of sentences, of pairs a picture and its answer."""
-    frames = sentences(seed, indices, SIZE, 2, anywhere=True).frames.flatten(0, 1)
+    """float32 (2 * indices, 3, S, S) from 0 to 1, channels last: the first two frames of sentences, of pairs a picture and its answer."""
+    frames = sentences(seed, indices, SIZE, 2).frames.flatten(0, 1)
     return pixels(frames)
 
 

@@ -34,12 +34,11 @@ _PACKAGES = ("visiontk", "diffusers", "transformers", "torch")
 
 
 def write_model(parts: Parts, folder: Path, *, half: bool = False) -> None:
-    """The files of both networks in fp32 or, with ``half``, in fp16, each whole or not at all. Raises OutputError."""
+    """The files of both networks in fp32, each whole or not at all; ``half`` rounds the LLaMA's weights to fp16. Raises OutputError."""
     try:
         with tempfile.TemporaryDirectory(prefix=".model.", dir=folder) as made:
-            dtype = torch.float16 if half else torch.float32
-            parts.vqgan.to(dtype=dtype).save_pretrained(Path(made) / "vqgan", safe_serialization=True)
-            parts.llama.to(dtype=dtype).save_pretrained(Path(made) / "llama")
+            parts.vqgan.save_pretrained(Path(made) / "vqgan", safe_serialization=True)
+            parts.llama.to(dtype=torch.float16 if half else torch.float32).save_pretrained(Path(made) / "llama")
             for file in sorted(path for path in Path(made).rglob("*") if path.is_file()):
                 data = file.read_bytes()
                 write(folder / file.relative_to(made), lambda out, data=data: out.write(data))  # type: ignore[misc]
@@ -112,8 +111,8 @@ tags: [large-vision-model, visual-sentences, vqgan, llama, visiontk]
 ---
 # {name}
 
-A small large vision model: a VQGAN (`vqgan/`, diffusers' `VQModel`; 64 x 64 pixels, 64 tokens a frame, {plan.codes} codes) and a LLaMA
-(`llama/`; a context of {FRAMES} frames), both in {"fp16" if plan.half else "fp32"}, trained from nothing on visual sentences
+A small large vision model: a VQGAN (`vqgan/`, diffusers' `VQModel`; 64 x 64 pixels, 64 tokens a frame, {plan.codes} codes) in fp32 and a
+LLaMA (`llama/`; a context of {FRAMES} frames) in {"fp16" if plan.half else "fp32"}, trained from nothing on visual sentences
 of visiontk's tiny world: clips, and pairs of a picture and its mask, its colours, or what a black square hides.
 
     visiontk lvm-continue FRAMES... -n 4 --model {name}

@@ -27,7 +27,7 @@ class LvmPlan:
         lr, vqgan_lr: highest learning rates; up in a line for ``warmup`` steps, then down along half a cosine.
         weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
         ema: moving average of the weights, which is what is written.
-        half: both are written in fp16; the VQGAN is rounded before the LLaMA learns its codes.
+        half: the LLaMA is written in fp16; the VQGAN is in fp32 always.
     """
 
     data: str = "tiny"

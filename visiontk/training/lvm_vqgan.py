@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 FACTOR = 8  # pixels of a side to one code
-WIDTHS = (16, 32, 96, 192)  # wide where there are few pixels: what a thing is, its few tokens say together
+WIDTHS = (16, 24, 48, 96)
 LATENTS = 16
 # Of the two channels that hold the size of what is normalised. In the encoder so large that what is seen of one place does not depend on
 # the rest of the picture: things that move through it leave its tokens alone.

@@ -47,15 +47,12 @@ class Sentences:
         return len(self.frames)
 
 
-def sentences(
-    seed: int, indices: Sequence[int], size: int, frames: int = FRAMES, kind: str | None = None, *, anywhere: bool = False
-) -> Sentences:
+def sentences(seed: int, indices: Sequence[int], size: int, frames: int = FRAMES, kind: str | None = None) -> Sentences:
     """Render sentences; one is named by its seed and index.
 
     Args:
         frames: T, even.
         kind: of all of them; None draws them by their `SHARES`.
-        anywhere: of clips of `FRAMES`, T in a row from somewhere; things turn as clips go on, and the first frames show few of their sides.
     """
     indices = list(indices)
     share = Draws(seed, indices, "sentence kind").uniform()
@@ -71,7 +68,7 @@ def sentences(
     for name in KINDS:
         places = [place for place, found in enumerate(kinds) if found == name]
         if places and name == "clip":
-            _clips(result, places, seed, [indices[place] for place in places], anywhere=anywhere)
+            _clips(result, places, seed, [indices[place] for place in places])
         elif places:
             _pairs(result, places, seed, [indices[place] for place in places], _ANSWERS[name])
     return result
@@ -84,7 +81,7 @@ def grey(images: Tensor) -> Tensor:
     return luma.to(torch.uint8).expand(images.shape)
 
 
-def _clips(result: Sentences, places: list[int], seed: int, indices: list[int], *, anywhere: bool) -> None:
+def _clips(result: Sentences, places: list[int], seed: int, indices: list[int]) -> None:
     frames, size = result.frames.shape[1], result.frames.shape[-1]
     strides = torch.tensor(STRIDES)[Draws(seed, indices, "stride").choose(len(STRIDES))]
     result.strides[places] = strides
@@ -92,24 +89,19 @@ def _clips(result: Sentences, places: list[int], seed: int, indices: list[int], 
         chosen = [number for number, found in enumerate(strides.tolist()) if found == stride]
         if not chosen:
             continue
-        named = [indices[number] for number in chosen]
-        length, start = FRAMES if anywhere else frames, 0
-        if anywhere:
-            start = int(Draws(seed, named[:1], "moment").choose(FRAMES - frames + 1))
         clips = world.render_clips(
             seed,
-            named,
-            (length - 1) * stride + 1,
+            [indices[number] for number in chosen],
+            (frames - 1) * stride + 1,
             size=size,
             objects=OBJECTS,
             backgrounds=BACKGROUNDS,
             leaves=_RARELY,
             passes=_RARELY,
-            shown=range(start * stride, (start + frames - 1) * stride + 1, stride),
         )
         where = [places[number] for number in chosen]
-        result.frames[where] = clips.frames
-        result.masks[where] = clips.index_masks > 0
+        result.frames[where] = clips.frames[:, ::stride]
+        result.masks[where] = clips.index_masks[:, ::stride] > 0
 
 
 Answers = Callable[[Sentences, list[int], Tensor, Tensor, Draws], tuple[Tensor, Tensor]]

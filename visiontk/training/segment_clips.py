@@ -10,10 +10,12 @@ from torch import Tensor
 
 from visiontk.adapters.segment_network import MEAN, STD
 from visiontk.tiny import world
+from visiontk.tiny.draws import Draws
 
 from .tiny_data import STRONG
 
 LEAST_PIXELS = 1 / 500  # of the first frame: less of a thing is nothing to click on
+LENGTH, STRIDES = 24, 3  # frames of the clips that are taken from, and the most from one frame that is taken to the next
 _COLOURED = world.Augment(**STRONG)
 
 
@@ -40,15 +42,20 @@ class ClipBatch:
 
 
 def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int, *, dyed: bool) -> ClipBatch:
-    """Clips, with up to ``most`` objects of each, the frontmost first.
+    """Clips, with up to ``most`` objects of each that are seen in the first frame, the frontmost first.
 
-    They hold one to three things as they are drawn, since the world's clips vary no colours; where ``dyed``, which is for single frames,
-    one to four in varied colours.
+    They are of longer clips, from anywhere, since things turn and hide as those go on, and of every frame or every second or third; with
+    one to three things as they are drawn, since the world's clips vary no colours. Where ``dyed``, which is for single frames, there are
+    one to four things in varied colours.
     """
     if dyed:
         scenes = world.render_scenes(seed, indices, size=size, objects=(1, 4), augment=_COLOURED)
         return _chosen(scenes.images[None], scenes.masks.transpose(0, 1)[None], scenes.labels, most)
-    clips = world.render_clips(seed, indices, frames, size=size)
+    length = max(LENGTH, frames)
+    stride = 1 + int(Draws(seed, indices[:1], "stride").choose(min(STRIDES, (length - 1) // max(frames - 1, 1))))
+    start = int(Draws(seed, indices[:1], "window").choose(length - (frames - 1) * stride))
+    shown = range(start, start + (frames - 1) * stride + 1, stride)
+    clips = world.render_clips(seed, indices, length, size=size, shown=shown)
     numbers = torch.arange(1, clips.labels.shape[1] + 1)
     masks = clips.index_masks.permute(1, 0, 2, 3)[:, None] == numbers[:, None, None, None]
     return _chosen(clips.frames.transpose(0, 1), masks, clips.labels, most)

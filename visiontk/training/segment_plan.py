@@ -96,7 +96,8 @@ def turn(plan: SegmentPlan, step: int) -> Turn:
         return Turn(1, ENCODER_IMAGES * plan.images, None, dyed=step % 2 == 1)
     if step < plan.encoder_steps + plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
         clicks = derive(plan.seed, "clicks", step) % (plan.clicks + 1)
-        return Turn(1, plan.images, Prompting(_drawn(plan, step, IMAGE_KINDS), (0,) if clicks else (), clicks), dyed=True)
+        prompting = Prompting(_drawn(plan, step, IMAGE_KINDS), (0,) if clicks else (), clicks)
+        return Turn(1, plan.images, prompting, dyed=derive(plan.seed, "dyed", step) % 2 == 1)
     kind = _drawn(plan, step, CLIP_KINDS)
     other = 1 + derive(plan.seed, "corrected", step) % max(1, plan.frames - 1)
     return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1), dyed=False)
