@@ -20,10 +20,13 @@ TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 
 TINY_SAM2_3 = --model ./tiny-sam2-2 --steps 2400 --image-steps 0 --clicks 1 --lr 0.0005 --warmup 60 --seed 3 --half
 TINY_SAM2_4 = --model ./tiny-sam2-3 --steps 700 --image-steps 0 --clicks 1 --lr 0.0003 --warmup 30 --seed 4 --half
 TINY_SAM2_5 = --model ./tiny-sam2-4 --steps 3200 --image-steps 0 --clips 4 --objects 3 --clicks 1 --lr 0.0006 --warmup 60 --seed 5 --half
+TINY_SAM2_6 = --model ./tiny-sam2-5 --steps 1500 --encoder-steps 1500 --lr 0.001 --warmup 50 --seed 6 --half
+TINY_SAM2_7 = --model ./tiny-sam2-6 --steps 2400 --encoder-steps 700 --image-steps 0 --clips 8 --frames 4 --objects 3 --clicks 1 --lr 0.001 --warmup 50 --seed 8 --half
 TINY_DIFFUSION = --steps 5600 --pictures 16384 --calm-after 0 --seed 1 --half
 TINY_LVM_1 = --vqgan-steps 8000 --steps 0
 TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 2600 -b 2 --half
 TINY_LVM_3 = --model ./tiny-lvm-2 --steps 1500 -b 4 --lr 0.0006 --seed 2 --half
+TINY_LVM_4 = --model ./tiny-lvm-3 --steps 2500 -b 4 --lr 0.0008 --seed 3 --half
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench retrain clean
@@ -62,13 +65,16 @@ retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each 
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2-2
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_3) -o tiny-sam2-3
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2-4
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_5) -o tiny-sam2
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_5) -o tiny-sam2-5
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_6) -o tiny-sam2-6
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_7) -o tiny-sam2
 	@echo "==> training tiny-diffusion"
 	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
 	@echo "==> training tiny-lvm"
 	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_1) -o tiny-lvm-1
 	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_2) -o tiny-lvm-2
-	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_3) -o tiny-lvm
+	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_3) -o tiny-lvm-3
+	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_4) -o tiny-lvm
 
 clean:  ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench

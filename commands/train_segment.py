@@ -59,6 +59,7 @@ def segment(
     visiontk train segment tiny --steps 20000 --image-steps 5000 --device cuda -o longer
     visiontk train segment tiny --config wider.yaml -o wider            another size of model
     visiontk train segment tiny --model my-sam2 --image-steps 0 -o further
+    visiontk train segment tiny --steps 5000 --encoder-steps 1500 -o known-first    things are known before they are prompted
     """
     folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)

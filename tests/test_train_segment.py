@@ -69,20 +69,44 @@ def test_of_a_hidden_object_only_the_score_learns() -> None:
     assert not logits.grad.any() and score.grad.item() == pytest.approx(0.5)
 
 
+def test_clips_are_taken_from_anywhere_in_longer_ones() -> None:
+    starts, strides = set(), set()
+    for first in range(0, 200, 10):
+        batch = segment_clips.render_batch(3, [first], 3, 32, 2, dyed=False)
+        starts_at, stride = window(batch, 3, first)
+        starts.add(starts_at)
+        strides.add(stride)
+    assert strides == {1, 2, 3} and min(starts) < 5 and max(starts) > 14
+    long = segment_clips.render_batch(3, [0], 30, 32, 2, dyed=False)
+    assert torch.equal(long.frames[:, 0], world.render_clip(3, 0, 30, size=32).frames)
+
+
+def window(batch: segment_clips.ClipBatch, seed: int, index: int) -> tuple[int, int]:
+    """From which frame of the clip, and every how manyth, the first clip of the batch was taken."""
+    whole, count = world.render_clip(seed, index, 24, size=batch.frames.shape[-1]).frames, len(batch.frames)
+    found = [
+        (start, stride)
+        for stride in (1, 2, 3)
+        for start in range(24 - (count - 1) * stride)
+        if torch.equal(batch.frames[:, 0], whole[start : start + (count - 1) * stride + 1 : stride])
+    ]
+    return found[0]
+
+
 def test_a_batch_holds_the_frontmost_objects_that_are_seen_at_first() -> None:
     batch = segment_clips.render_batch(3, range(6), 4, 64, 2, dyed=False)
     assert batch.frames.shape == (4, 6, 3, 64, 64) and batch.frames.dtype == torch.uint8
     assert batch.masks.shape[0] == 4 and batch.masks.shape[1] == len(batch.clip_of)
-    assert batch.clip_of.bincount(minlength=6).tolist() == [min(2, count) for count in seen_in(3, 6, 4)]
+    assert batch.clip_of.bincount(minlength=6).tolist() == [min(2, count) for count in seen_in(3, 6, window(batch, 3, 0)[0])]
     assert (batch.masks[0].flatten(1).float().mean(1) >= segment_clips.LEAST_PIXELS).all()
     for frame in batch.masks:  # visible pixels: no two objects of a clip share one
         for clip in range(6):
             assert int(frame[batch.clip_of == clip].sum(0).max()) <= 1
 
 
-def seen_in(seed: int, clips: int, frames: int) -> list[int]:
-    """How many objects of each clip cover enough of its first frame."""
-    rendered = world.render_clips(seed, clips, frames, size=64)
+def seen_in(seed: int, clips: int, frame: int) -> list[int]:
+    """How many objects of each clip cover enough of a frame."""
+    rendered = world.render_clips(seed, clips, 24, size=64, shown=range(frame, frame + 1))
     least, numbers = segment_clips.LEAST_PIXELS * 64 * 64, range(1, rendered.labels.shape[1] + 1)
     return [sum(int((first == number).sum()) >= least for number in numbers) for first in rendered.index_masks[:, 0]]
 
@@ -136,9 +160,9 @@ def test_the_hint_asks_where_things_are_and_where_their_middles_are() -> None:
 def test_pictures_come_first_and_then_every_third_time() -> None:
     plan = SegmentPlan(steps=30, image_steps=10, clips=5, frames=6, images=7)
     turns = [turn(plan, step) for step in range(30)]
-    assert all((found.frames, found.count, found.dyed) == (1, 7, True) for found in turns[:10])
+    assert all((found.frames, found.count) == (1, 7) for found in turns[:10]) and {found.dyed for found in turns[:10]} == {False, True}
     assert {prompted(plan, step).clicks for step in range(10)} == {0, 1, 2}
-    assert all(found.dyed == (found.frames == 1) for found in turns)
+    assert not any(found.dyed for found in turns if found.frames > 1)
     assert [found.frames for found in turns[10:]] == [1 if step % 3 == 0 else 6 for step in range(10, 30)]
     assert turns == [turn(plan, step) for step in range(30)]
 
@@ -157,6 +181,20 @@ def test_the_encoder_comes_before_prompts_and_sees_things_as_they_are_drawn_and_
     assert [found.dyed for found in turns[:6]] == [False, True] * 3
     assert [found.frames for found in turns[6:10]] == [1] * 4 and {found.frames for found in turns[10:]} == {1, 5}
     assert SegmentPlan(steps=20, encoder_steps=6).pictures_alone == 7
+
+
+def test_the_card_tells_the_steps_in_their_order() -> None:
+    from visiontk.training.segment_output import card
+
+    def told(**options: Any) -> str:
+        figures = {"clips": {"training": 0.5, "held_out": 0.4}}
+        return card("x", SegmentPlan(**options), figures, parameters=10**6, seconds=60, device="a CPU")
+
+    whole = told(steps=20, encoder_steps=6, image_steps=4, frames=5, images=7, clips=2)
+    assert "AdamW, 20 steps: 6 of the encoder alone over 14 pictures each, then 4 over 7 pictures each, then 10, two in three" in whole
+    assert "of them over 2 clips of 5 frames;" in whole
+    assert "AdamW, 5 steps: 5 of the encoder alone over 32 pictures each;" in told(steps=5, encoder_steps=5)
+    assert "AdamW, 20 steps: 10 over 16 pictures each, then 10, two in three" in told(steps=20)
 
 
 def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:

@@ -19,7 +19,7 @@ from visiontk.runtime import Started
 
 from .curves import plot, read_metrics
 from .output import device_name
-from .segment_plan import SegmentPlan
+from .segment_plan import ENCODER_IMAGES, SegmentPlan
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 VISIBLE_AT_FIRST = 3.0  # bias of the object score: a model that takes nothing to be visible learns no shapes
@@ -113,10 +113,9 @@ on and in one that it never saw:
 J is the intersection over union of a mask, F the agreement of its outline, J&F their mean (DAVIS 2017, without the first and the last
 frame); the click is on the pixel of the object that is nearest to its middle.
 
-**How it was made.** AdamW, {plan.steps} steps, the first {plan.pictures_alone} of them over {plan.images} pictures each, the others two
-in three over {plan.clips} clips of {plan.frames} frames; learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a
-cosine to 0; moving average of the weights {plan.ema:g}. Prompts are points, boxes and masks, with correction clicks where the answer is
-wrong; the losses are those of the SAM 2 paper.
+**How it was made.** AdamW, {_course(plan)};
+learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
+Prompts are points, boxes and masks, with correction clicks where the answer is wrong; the losses are those of the SAM 2 paper.
 
     {plan.command(name)}
 
@@ -125,6 +124,18 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 ![curves](curves.png)
 """
+
+
+def _course(plan: SegmentPlan) -> str:
+    """The steps, in their order."""
+    encoder, pictures = plan.encoder_steps, plan.pictures_alone
+    clips = plan.steps - encoder - pictures
+    parts = [
+        f"{encoder} of the encoder alone over {ENCODER_IMAGES * plan.images} pictures each" if encoder else "",
+        f"{pictures} over {plan.images} pictures each" if pictures else "",
+        f"{clips}, two in three of them over {plan.clips} clips of {plan.frames} frames" if clips else "",
+    ]
+    return f"{plan.steps} steps: " + ", then ".join(part for part in parts if part)
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
