@@ -22,6 +22,7 @@ TINY_SAM2_4 = --model ./tiny-sam2-3 --steps 700 --image-steps 0 --clicks 1 --lr 
 TINY_SAM2_5 = --model ./tiny-sam2-4 --steps 3200 --image-steps 0 --clips 4 --objects 3 --clicks 1 --lr 0.0006 --warmup 60 --seed 5 --half
 TINY_SAM2_6 = --model ./tiny-sam2-5 --steps 1500 --encoder-steps 1500 --lr 0.001 --warmup 50 --seed 6 --half
 TINY_SAM2_7 = --model ./tiny-sam2-6 --steps 2400 --encoder-steps 700 --image-steps 0 --clips 8 --frames 4 --objects 3 --clicks 1 --lr 0.001 --warmup 50 --seed 8 --half
+TINY_SAM2_8 = --model ./tiny-sam2-7 --steps 850 --image-steps 0 --clips 8 --frames 4 --objects 3 --clicks 1 --lr 0.0005 --warmup 40 --seed 9 --half
 TINY_DIFFUSION = --steps 5600 --pictures 16384 --calm-after 0 --seed 1 --half
 TINY_LVM_1 = --vqgan-steps 8000 --steps 0
 TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 2600 -b 2 --half
@@ -67,7 +68,8 @@ retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each 
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2-4
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_5) -o tiny-sam2-5
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_6) -o tiny-sam2-6
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_7) -o tiny-sam2
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_7) -o tiny-sam2-7
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_8) -o tiny-sam2
 	@echo "==> training tiny-diffusion"
 	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
 	@echo "==> training tiny-lvm"
