@@ -264,6 +264,28 @@ def test_encoder_steps_move_the_encoder_and_nothing_else(config: Path) -> None:
     assert sorted(training.advance(2)) == ["iou", "loss"]
 
 
+def test_a_line_tells_of_one_kind_of_step(tmp_path: Path) -> None:
+    """With lines of four steps, six of the encoder come before those with prompts."""
+
+    class Counting:
+        def rate(self, step: int) -> float:
+            return 1.0
+
+        def advance(self, step: int) -> dict[str, float]:
+            return {"loss": 1.0, "known": 0.5} if step < 6 else {"loss": 3.0, "iou": 0.25}
+
+        def state(self) -> dict[str, Any]:
+            return {}
+
+        def restore(self, state: dict[str, Any]) -> None: ...
+
+    assert course(Counting(), 800, tmp_path).log_every == 4
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    told = [(line["step"], {name: line["train"].get(name) for name in ("loss", "known", "iou")}) for line in lines]
+    first, second = {"loss": 1.0, "known": 0.5, "iou": None}, {"loss": 3.0, "known": None, "iou": 0.25}
+    assert told[:4] == [(4, first), (6, first), (8, second), (12, second)] and len(told) == 201
+
+
 def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path: Path) -> None:
     whole = trained(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -80,11 +80,12 @@ class Training:
         indices = range(step * 1000, step * 1000 + wanted.count)
         size = int(self.model.image_size)
         batch = render_batch(derive(self.plan.seed, "segment"), indices, wanted.frames, size, self.plan.objects, dyed=wanted.dyed)
+        batch = batch.to(self.device)
         seed_everything(derive(self.plan.seed, "pass", step))
         if wanted.prompting is None:
-            return self._recognise(batch.to(self.device), step)
+            return self._recognise(batch, step)
         with autocast(self._started):
-            passed = track(self.model, batch.to(self.device), wanted.prompting, self.hint)
+            passed = track(self.model, batch, wanted.prompting, self.hint)
         self.learner.update(passed.loss, step)
         return {"loss": float(passed.loss.detach()), "iou": float(passed.iou)}
 

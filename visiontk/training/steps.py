@@ -106,6 +106,8 @@ class Run:
                 f"the loss is not finite at step {self.step}, the run has diverged; start anew with a lower learning rate than "
                 f"{self.trained.rate(self.step):g}"
             )
+        if self._window and self._window.keys() != found.keys():  # steps of another kind begin, and a line tells of one kind
+            self._log()
         self.step += 1
         spent = time.perf_counter() - begun
         self.seconds += spent
