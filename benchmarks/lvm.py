@@ -1,4 +1,7 @@
-"""Speed of decoding visual sentences. ``python -m benchmarks.lvm`` prints Markdown tables; ``--help`` lists what can be smaller."""
+"""Speed of decoding visual sentences: ``python -m benchmarks.lvm``.
+
+Prints Markdown tables; docs/benchmarks.md keeps a run. Where there is a GPU, frames of the 7B shape are timed on it too.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,60 @@ import torch
 from visiontk.adapters.lvm_sizes import SHAPES
 from visiontk.runtime import Runtime
 
+from . import lvm_frames
 from .lvm_decoding import Material, tables
 from .report import doing, machine
 
+TOPICS = ("decoding", "frames")
+ON_A_GPU = "7b"
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=[*SHAPES], default="300m", help="shape of the paper (default: 300m)")
-    parser.add_argument("--layers", type=int, help="fewer layers, for a short run (default: all)")
-    parser.add_argument("--contexts", default="256,2048", help="tokens of the prompts (default: 256,2048)")
-    parser.add_argument("--tokens", type=int, default=33, help="tokens to make in each run (default: 33)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--compile", action="store_true")
-    options = parser.parse_args()
-    started = Runtime(device=options.device, dtype=options.dtype, compile=options.compile, threads=options.threads).start()
-    print(machine(options.device) + "\n")
+
+def main() -> None:
+    """Measure what was asked for and print each table as soon as it is there."""
+    options = _options()
+    runtime = Runtime(device=options.device, dtype=options.dtype, compile=options.compile, threads=options.threads)
+    print(machine(options.device) + "\n", flush=True)
+    contexts = [int(context) for context in options.contexts.split(",")]
+    if options.only != "frames":
+        _decoding(options, runtime, contexts)
+    if options.only == "frames":
+        _frames(options.size, runtime, contexts, options.rounds)
+    elif options.only is None and torch.cuda.is_available():
+        _frames(ON_A_GPU, Runtime(device="cuda", dtype="bf16", compile=True), contexts, options.rounds)
+
+
+def _decoding(options: argparse.Namespace, runtime: Runtime, contexts: list[int]) -> None:
+    """Tokens a second beside transformers."""
     doing(f"making a LLaMA of {options.size} with random weights")
-    material = Material(options.size, started, options.layers)
+    material = Material(options.size, runtime.start(), options.layers)
     with torch.inference_mode():
-        for table in tables(material, [int(context) for context in options.contexts.split(",")], options.tokens, options.rounds):
-            print(table.markdown())
+        for table in tables(material, contexts, options.tokens, options.rounds):
+            print(table.markdown(), flush=True)
+
+
+def _frames(size: str, runtime: Runtime, contexts: list[int], rounds: int) -> None:
+    """Seconds a frame: eager, with weights of 8 bits, and both compiled."""
+    variants: list[lvm_frames.Variant] = [(None, False), ("int8", False)]
+    if runtime.compile:
+        variants += [(None, True), ("int8", True)]
+    for context in contexts:
+        print(lvm_frames.table(size, runtime, variants, context, rounds).markdown(), flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lvm", description=__doc__)
+    parser.add_argument("--only", choices=TOPICS, help="beside transformers, or seconds a frame")
+    parser.add_argument("--size", choices=[*SHAPES], default="300m", help="shape of the paper (default: 300m)")
+    parser.add_argument("--layers", type=int, metavar="N", help="of decoding: fewer layers, for a short run (default: all)")
+    parser.add_argument("--contexts", default="256,2048", help="tokens of the prompts (default: 256,2048)")
+    parser.add_argument("--tokens", type=int, default=33, metavar="N", help="of decoding: tokens to make in each run (default: 33)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds (default: 5)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
+    parser.add_argument("--compile", action="store_true", help="ours compiled; for frames, compiled as well as eager")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    _main()
+    main()

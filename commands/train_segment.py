@@ -20,7 +20,8 @@ def segment(
         typer.Option("--model", "-m", metavar="NAME", help="Go on from this trained model.", autocompletion=options.complete_segmenters),
     ] = None,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE", help="A new model, in sam2's YAML format. Default: that of tiny-sam2.")
+        str | None,
+        typer.Option("--config", metavar="FILE", help="A new model, in sam2's YAML format; with --model, from its weights that fit."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Updates of the weights.")] = 3000,
     encoder_steps: Annotated[
@@ -59,6 +60,7 @@ def segment(
     visiontk train segment tiny --steps 20000 --image-steps 5000 --device cuda -o longer
     visiontk train segment tiny --config wider.yaml -o wider            another size of model
     visiontk train segment tiny --model my-sam2 --image-steps 0 -o further
+    visiontk train segment tiny --model my-sam2 --config wider.yaml -o wider    from those of its weights that fit
     visiontk train segment tiny --steps 5000 --encoder-steps 1500 -o known-first    things are known before they are prompted
     """
     folder = train_options.folder(out)

@@ -318,8 +318,30 @@ def test_training_goes_on_from_a_models_own_weights(tiny_sam2: Path) -> None:
     held = load_file(tiny_sam2 / "model.safetensors")
     state = build(SegmentPlan(model=str(tiny_sam2))).state_dict()
     assert state.keys() == held.keys() and all(torch.equal(state[name], value.float()) for name, value in held.items())
-    with pytest.raises(UsageError, match="leave --config out"):
-        SegmentPlan(model=str(tiny_sam2), config="x.yaml").check()
+
+
+def test_another_configuration_takes_over_the_weights_that_fit(tiny_sam2: Path, tmp_path: Path) -> None:
+    """A wider memory than the model's: what reads and writes it is new, and the rest is the model's."""
+    from safetensors.torch import load_file
+
+    from visiontk.adapters.segment_weights import read_config
+    from visiontk.training.segment_output import build, config_file
+
+    parts = read_config(tiny_sam2 / "config.yaml")
+    width = 2 * parts["memory_encoder"]["out_dim"]
+    parts["memory_encoder"]["out_dim"] = parts["memory_encoder"]["position_encoding"]["num_pos_feats"] = width
+    parts["memory_attention"]["layer"]["cross_attention"]["kv_in_dim"] = width
+    wider = tmp_path / "wider.yaml"
+    wider.write_text(json.dumps({"model": parts}))  # which is YAML too
+    plan = SegmentPlan(model=str(tiny_sam2), config=str(wider))
+    plan.check()
+    assert config_file(plan) == wider
+    held = load_file(tiny_sam2 / "model.safetensors")
+    state = build(plan).state_dict()
+    new = {name for name, value in state.items() if value.shape != held[name].shape}
+    assert "maskmem_tpos_enc" in new and state["maskmem_tpos_enc"].shape[-1] == width
+    assert all(name.startswith(("memory_", "maskmem_", "obj_ptr", "no_obj_embed")) for name in new)
+    assert all(torch.equal(value, held[name].float()) for name, value in state.items() if name not in new)
 
 
 def test_nothing_to_write_to_is_said_at_once(run: Run) -> None:

@@ -127,12 +127,12 @@ class Network:
         return (F.interpolate(full, size, mode="bilinear", antialias=True) >= 0.5).float()
 
     def hint(self, mask: Mask) -> Tensor:
-        """A mask of the picture as logits (1, 1, image_size / 4, image_size / 4) to start from."""
-        size = (self.image_size // 4, self.image_size // 4)
+        """A mask of the picture as logits to start from, of the size that the model's own logits have: 4 to a place of the coarsest map."""
+        size = self.model.sam_prompt_encoder.mask_input_size
         return F.interpolate(self.mask(mask) * (2 * SURE) - SURE, size, mode="bilinear", antialias=True)
 
     def embedding(self, features: Features) -> Tensor:
-        """The coarsest map as the mask decoder takes it in single images: (1, channels, image_size / 16, image_size / 16)."""
+        """The coarsest map as the mask decoder takes it in single images: (1, channels, S, S), in which S is image_size over its stride."""
         coarse = features.folded(-1)
         return coarse + self.model.no_mem_embed.view(1, -1, 1, 1) if self.model.directly_add_no_mem_embed else coarse
 
@@ -142,10 +142,10 @@ class Network:
         Args:
             features: of the picture.
             clicks: see `clicks`. A single point is ambiguous: of three masks for it the one with the best estimated IoU counts.
-            hint: logits (1, 1, image_size / 4, image_size / 4) of a mask to start from.
+            hint: logits (1, 1, 4 S, 4 S) of a mask to start from, with the S of `embedding`.
 
         Returns:
-            Mask logits (1, 1, image_size / 4, image_size / 4), the estimated IoU and the logit of "the object is visible", one number each.
+            Mask logits (1, 1, 4 S, 4 S), the estimated IoU and the logit of "the object is visible", one number each.
         """
         model, labels = self.model, clicks["point_labels"]
         sparse, dense = model.sam_prompt_encoder(points=(clicks["point_coords"], labels), boxes=None, masks=hint)

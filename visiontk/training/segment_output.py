@@ -29,27 +29,35 @@ _PACKAGES = ("visiontk", "sam2", "torch")
 
 def config_file(plan: SegmentPlan) -> Path:
     """The YAML that describes the model. Raises ModelUnavailable where ``plan.model`` cannot be had."""
-    if plan.model is not None:
-        return find_config(locate(plan.model).weights)
     if plan.config is not None:
         return Path(plan.config)
+    if plan.model is not None:
+        return find_config(locate(plan.model).weights)
     return Path(str(resources.files("visiontk").joinpath("weights", "tiny-sam2", CONFIG)))
 
 
 def build(plan: SegmentPlan) -> Any:
     """The ``SAM2Base`` that is trained: with the weights of ``plan.model``, or with random ones, seeded by the caller.
 
+    With both a model and a configuration, those of the model's weights count whose name and shape the configuration has.
+
     Raises ModelUnavailable for a model that cannot be had, or a configuration that makes none.
     """
     file = config_file(plan)
     model: Any = untrained(read_config(file), str(file))
-    if plan.model is not None:
-        model.load_state_dict(read_weights(locate(plan.model).weights))
-        return model
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(VISIBLE_AT_FIRST)
         _look_where_prompted(model.sam_mask_decoder.transformer)
+    if plan.model is not None:
+        model.load_state_dict({**model.state_dict(), **_taken_over(model, plan.model)})
     return model
+
+
+def _taken_over(model: nn.Module, start: str) -> dict[str, torch.Tensor]:
+    """The weights of a trained model that fit: all of them where it has the same configuration."""
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    weights = read_weights(locate(start).weights)
+    return {name: value for name, value in weights.items() if value.shape == shapes.get(name)}
 
 
 def _look_where_prompted(transformer: Any) -> None:

@@ -24,7 +24,8 @@ class SegmentPlan:
     Attributes:
         data: ``tiny``, the bundled world.
         model: a trained model to go on from; None starts from nothing.
-        config: a file of sam2's format that describes a new model; None for that of the bundled ``tiny-sam2``.
+        config: a file of sam2's format that describes a new model, which takes over those weights of ``model`` that fit; None for the
+            configuration of ``model``, or for that of the bundled ``tiny-sam2``.
         steps: updates of the weights; the first ``encoder_steps`` of them are the encoder's alone, which learns what is where without
             prompts, and the next ``image_steps`` (None: half of the others) are over pictures alone.
         images, clips, frames: pictures of a step, clips of a step and their frames.
@@ -57,8 +58,6 @@ class SegmentPlan:
         """Raise UsageError for options that make no sense together."""
         if self.data != "tiny":
             raise UsageError(f"{self.data} is no data set that segmentation is trained on; use tiny")
-        if self.model and self.config:
-            raise UsageError("--model brings its own configuration; leave --config out")
         if self.encoder_steps > self.steps:
             raise UsageError(f"--encoder-steps {self.encoder_steps} are more than --steps {self.steps}")
         if self.encoder_steps + self.pictures_alone > self.steps:

@@ -109,5 +109,5 @@ def _channels(model: Any) -> list[int]:
     """Of the maps that ``forward_image`` gives, from fine to coarse."""
     decoder = model.sam_mask_decoder
     if not model.use_high_res_features_in_sam:
-        return [model.hidden_dim] * 3
+        return [model.hidden_dim] * (len(model.image_encoder.neck.convs) - model.image_encoder.scalp)
     return [decoder.conv_s0.out_channels, decoder.conv_s1.out_channels, model.hidden_dim]

@@ -1,0 +1,91 @@
+"""Seconds that a frame takes a LLaMA of the paper's shape: eager, compiled, and with weights of 8 bits."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import replace
+
+import torch
+
+from visiontk.adapters.lvm import load
+from visiontk.adapters.lvm_decoding import Decoder
+from visiontk.adapters.lvm_sampling import choose
+from visiontk.adapters.lvm_types import Sampling
+from visiontk.runtime import Runtime
+
+from .lvm_decoding import copy_bandwidth
+from .report import Table, doing, middle, spread, target
+
+GREEDY = Sampling(greedy=True)
+LEAST = 60  # per cent of the bandwidth
+Variant = tuple[str | None, bool]  # quantize, compile
+
+
+def table(size: str, runtime: Runtime, variants: list[Variant], context: int, rounds: int) -> Table:
+    """One sentence of random tokens of ``context`` positions, and one frame after it."""
+    started = runtime.start()
+    bandwidth = copy_bandwidth(started.device, rounds)
+    rows, tokens = [], 0
+    for quantize, compiled in variants:
+        name = f"{quantize or started.dtype_name}, {'compiled' if compiled else 'eager'}"
+        doing(f"{size} in {name}: {rounds} frames behind {context} tokens")
+        model = load(None, replace(runtime, compile=compiled), quantize=quantize, random_weights=size)
+        tokens = model.frame_tokens
+        seconds = [_frame(model.decoder, context, tokens) for _ in range(rounds + 1)][1:]  # the first compiles and warms up
+        read = _weights(model.decoder) + model.decoder.shape.bytes(1, context + tokens // 2)
+        shares = [100 * read * (tokens - 1) / taken / bandwidth for taken in seconds]
+        rates = [(tokens - 1) / taken for taken in seconds]
+        whole = [taken * tokens / (tokens - 1) for taken in seconds]
+        rows.append([name, middle(rates), middle(whole, 2), spread(whole, 2), f"{read / 1e9:.2f}", middle(shares, 0) + " %"])
+        rows[-1].append(target(shares, least=LEAST) if compiled else "")
+        del model
+        _free()
+    columns = ["", "tokens/s", "seconds a frame", "lowest to highest", "GB read a token", "of the bandwidth", "target, %"]
+    note = (
+        f"Random weights, {tokens} tokens a frame, behind {context} others, which are not counted; {rounds} rounds, medians. A token "
+        f"reads all weights, and the keys and values of the middle of the frame; copying reads and writes {bandwidth / 1e9:.1f} GB/s."
+    )
+    return Table(f"A frame of the {size.upper()} shape on {started.device.type}", columns, rows, [note])
+
+
+@torch.inference_mode()
+def _frame(decoder: Decoder, context: int, tokens: int) -> float:
+    """Seconds from the first token of a frame to its last."""
+    prompt = torch.randint(0, decoder.codes, (1, context), generator=torch.Generator().manual_seed(context)).to(decoder.device)
+    draws = torch.zeros(1, device=decoder.device)
+    cache = decoder.cache(1, context + tokens)
+    chosen = choose(decoder.prefill(prompt, cache), draws, GREEDY)
+    _wait(decoder)
+    begun = time.perf_counter()
+    for _ in range(tokens - 1):
+        chosen = choose(decoder.step(chosen, cache), draws, GREEDY)
+    _wait(decoder)
+    taken = time.perf_counter() - begun
+    decoder.give_back(cache)
+    return taken
+
+
+def _weights(decoder: Decoder) -> int:
+    """Bytes of all matrices that every token is multiplied by: the embedding is looked up."""
+    parameters = [value for name, value in decoder.network.named_parameters() if "embed_tokens" not in name]
+    return sum(_stored(value) for value in parameters)
+
+
+def _stored(value: torch.Tensor) -> int:
+    """Bytes; a tensor of torchao is what it holds: whole numbers, and their scales."""
+    if not hasattr(value, "__tensor_flatten__"):
+        return value.numel() * value.element_size()
+    names, _ = value.__tensor_flatten__()
+    return sum(_stored(getattr(value, name)) for name in names)
+
+
+def _wait(decoder: Decoder) -> None:
+    if decoder.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
