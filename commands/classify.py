@@ -147,7 +147,7 @@ def classify(
         classifier.check_attention(rollout=attention is Attention.rollout)
     introduce(classifier, f", batches of {classifier.batch_size}", quiet=quiet, verbose=verbose)
 
-    from visiontk import sources
+    from visiontk import listing, sources
 
     reading = sources.Reading(None if attention else classifier.min_side, every, fps, all_frames, allow_urls, null)
     items = running.own_key(held.skip(sources.from_arguments(names, pipe, reading)), key)
@@ -156,7 +156,7 @@ def classify(
     rows, view = partial(classify_view.rows, key), partial(classify_view.view, key)
     form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console, out)
     on_stdout = form == "table" and sys.stdout.isatty()
-    report = Report("images", quiet=quiet, count=partial(sources.count, names), on_stdout=on_stdout, verbose=verbose)
+    report = Report("images", quiet=quiet, count=partial(listing.count, names), on_stdout=on_stdout, verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     outcomes = stream.run(

@@ -49,9 +49,9 @@ def read(names: list[str], pipe: io.RawIOBase | None, key: str) -> Iterator[Item
 
 def count(names: list[str]) -> int | None:
     """How many pictures there are, or None where that cannot be known beforehand."""
-    from visiontk import sources
+    from visiontk import listing
 
-    return None if any(name.lower().endswith(LINES) for name in names) else sources.count(names)
+    return None if any(name.lower().endswith(LINES) for name in names) else listing.count(names)
 
 
 def _with_prompt(item: Item[Image], key: str) -> Item[Picture]:

@@ -82,7 +82,7 @@ def read(names: list[str], pipe: io.RawIOBase | None, reading: Reading) -> Itera
 
 def check_names(names: list[str]) -> None:
     """Raise UsageError for a file of lines that is missing, and where nothing that is named is there, before a model is loaded."""
-    from visiontk.sources import is_url
+    from visiontk.listing import is_url
 
     gone = [name for name in names if name != "-" and not is_url(name) and not _exists(name)]
     for name in gone:

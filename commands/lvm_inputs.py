@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def check_names(names: list[str], pairs: bool) -> None:
     """Raise UsageError for picture files that cannot make a sentence, before a model is loaded; what else is named is known later."""
-    from visiontk import sources
+    from visiontk import listing
 
     if all(os.path.isfile(name) or os.path.isdir(name) for name in names):  # noqa: PTH112, PTH113  Path raises for names too long
-        count = sources.count(names)
+        count = listing.count(names)
         if count:
             check_count(count, pairs)
 
@@ -51,13 +51,13 @@ def unreadable(names: list[str]) -> list[Broken]:
 
 def _is_doubtful(name: str) -> bool:
     """Whether a name may be that of nothing: no such file, a folder or pattern without pictures, or what is no picture."""
-    from visiontk import sources
+    from visiontk import listing
     from visiontk.media import images, video
 
-    if sources.is_url(name) or video.is_camera(name):
+    if listing.is_url(name) or video.is_camera(name):
         return False
     if os.path.isdir(name):  # noqa: PTH112
-        return next(sources.walk(name), None) is None
+        return next(listing.walk(name), None) is None
     if not os.path.lexists(name) and glob.has_magic(name):
         return next(glob.iglob(name, recursive=True), None) is None  # noqa: PTH207
     if os.path.isfile(name):  # noqa: PTH113

@@ -169,13 +169,13 @@ def segment(
     running.same_model(held, segmenter.name, segmenter.revision, resume)
     introduce(segmenter, quiet=quiet, verbose=verbose)
 
-    from visiontk import sources
+    from visiontk import listing, sources
 
     reading = sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence, notice=None if quiet else say)
     items = sources.from_arguments_whole(names, pipe, reading)
     rows, view = partial(segment_view.rows, key), partial(segment_view.view, key)
     form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console, out)
-    count = partial(sources.count_frames, names, start, end)
+    count = partial(listing.count_frames, names, start, end)
     report = Report("frames", quiet=quiet, count=count, on_stdout=form == "table" and sys.stdout.isatty(), verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()

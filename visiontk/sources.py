@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from PIL.Image import Image
 
+from . import listing
 from .errors import ItemError
 from .media import clips, files, images, pipes, video
 from .media.clips import Clip
 from .records import Item, Record, decode, failed
 
-_MOVING = frozenset({".gif", ".webp", ".apng"})  # often
 _GIF_TICK_S = 0.01
 _HEAD = 256  # bytes that tell any video
 
@@ -56,7 +56,7 @@ def from_arguments(names: Iterable[str], pipe: io.RawIOBase | None, reading: Rea
     for name in names:
         if name == "-":
             yield from from_pipe(pipe or io.BytesIO(), reading)  # type: ignore[arg-type]
-        elif _is_pattern(name):
+        elif listing.is_pattern(name):
             yield from _from_glob(name, reading)
         else:
             yield from from_name(name, reading)
@@ -69,16 +69,16 @@ def from_arguments_whole(names: Iterable[str], pipe: io.RawIOBase | None, readin
     itself. With ``reading.sequence`` they are one always, and so are pictures that a pattern finds or that are named one after the other.
     """
     whole = replace(reading, whole=True)
-    for pattern, group in itertools.groupby(names, key=_is_pattern):
+    for pattern, group in itertools.groupby(names, key=listing.is_pattern):
         items: Iterator[Item[Any]] = from_arguments(group, pipe, whole)
         yield from _joined(items, in_order=pattern) if reading.sequence else items
 
 
 def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
     """Items of one path or URL: a folder gives its images and videos, a video its frames."""
-    if is_url(name):
+    if listing.is_url(name):
         yield from _from_url(name, reading)
-    elif _is_folder(name):
+    elif listing.is_folder(name):
         found = False
         for item in _from_folder(name, reading):
             found = True
@@ -106,86 +106,20 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
                 yield from from_name(os.fsdecode(line), reading)
 
 
-DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages", "Annotations"  # side by side: the frames of videos, and the truth about them
-
-
-def walk(folder: str) -> Iterator[str]:
-    """Paths of the images and videos under a folder, sorted within each folder, hidden ones left out. Links to folders are not followed.
-
-    Where ``JPEGImages/`` and ``Annotations/`` stand side by side, as in DAVIS, the latter are masks and no input.
-    """
-    for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
-        elif _suffix(entry.name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
-            yield entry.path
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, but for what is hidden and for the masks of a set like DAVIS; nothing, where it cannot be read."""
-    try:
-        found = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError:
-        return []
-    if DAVIS_FRAMES in [entry.name for entry in found]:
-        found = [entry for entry in found if entry.name != DAVIS_MASKS]
-    return found
-
-
-def count(names: Iterable[str]) -> int | None:
-    """How many items these inputs come to, or None where that cannot be known beforehand (pipes, URLs, videos, globs)."""
-    total = 0
-    for name in names:
-        paths = walk(name) if _is_folder(name) else iter([name])
-        for path in paths:
-            if path == "-" or is_url(path) or glob.has_magic(path) or _suffix(path) in video.VIDEO_SUFFIXES:
-                return None
-            total += 1
-    return total
-
-
-def count_frames(names: Iterable[str], start: int = 0, end: int | None = None) -> int | None:
-    """As `count`, with the frames from ``start`` to ``end`` of each video, as far as the files tell them."""
-    total = 0
-    for name in names:
-        for path in walk(name) if _is_folder(name) else iter([name]):
-            if _suffix(path) in video.VIDEO_SUFFIXES and os.path.isfile(path):  # noqa: PTH113  as _is_folder
-                try:
-                    frames = video.probe(path).frames_estimate
-                except ItemError:
-                    frames = 1
-                if frames is None:
-                    return None
-                total += max(1, (frames if end is None else min(frames, end + 1)) - start)
-            elif path == "-" or is_url(path) or _is_pattern(path) or _suffix(path) not in images.IMAGE_SUFFIXES - _MOVING:
-                return None
-            else:
-                total += 1
-    return total
-
-
-def is_url(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
-
-
-def _is_pattern(name: str) -> bool:
-    return not is_url(name) and glob.has_magic(name) and not os.path.lexists(name)
-
-
 def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
     if not reading.whole:
-        for path in walk(folder):
+        for path in listing.walk(folder):
             yield from _from_file(path, reading)
         return
-    entries = _entries(folder)
+    entries = listing.entries(folder)
     names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
-    frames = sorted((name for name in names if _suffix(name) in images.IMAGE_SUFFIXES), key=clips.in_order)
+    frames = sorted((name for name in names if listing.suffix(name) in images.IMAGE_SUFFIXES), key=clips.in_order)
     paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
     if frames and _are_a_video(folder, paths, reading):
         yield _sequence({"path": folder}, [Item({"path": path}, _Picture(path, reading)) for path in paths])
-        names = [name for name in names if _suffix(name) in video.VIDEO_SUFFIXES]
+        names = [name for name in names if listing.suffix(name) in video.VIDEO_SUFFIXES]
     for name in names:
-        if _suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
+        if listing.suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
             yield from _from_file(os.path.join(folder, name), reading)  # noqa: PTH118
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
@@ -227,7 +161,7 @@ def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
 def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
     found = False
     for path in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute patterns
-        if _is_folder(path):
+        if listing.is_folder(path):
             continue
         found = True
         yield from _from_file(path, reading)
@@ -237,7 +171,7 @@ def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
 
 def _from_file(path: str, reading: Reading) -> Iterator[Item[Image]]:
     record: Record = {"path": path}
-    suffix = _suffix(path)
+    suffix = listing.suffix(path)
     if suffix in video.VIDEO_SUFFIXES or (suffix not in images.IMAGE_SUFFIXES and _is_video(path)):
         yield from _from_video(record, path, reading)
     elif reading.all_frames:
@@ -303,11 +237,11 @@ def _from_record(line: bytes, reading: Reading, cursor: clips.Cursor) -> Iterato
     path = record.get("path")
     if path is None or path == "-":
         yield Item(record, None)
-    elif is_url(path) and "frame" in record:
+    elif listing.is_url(path) and "frame" in record:
         yield failed(record, ItemError("refused", "a frame of what a URL names would be fetched anew for each line; download it first"))
     elif "frame" not in record:
         yield from (Item({**record, **item.record}, item.load) for item in from_name(path, reading))
-    elif _suffix(path) in video.VIDEO_SUFFIXES or _is_video(path):
+    elif listing.suffix(path) in video.VIDEO_SUFFIXES or _is_video(path):
         try:
             image = cursor.frame(path, record["frame"])
         except ItemError as error:
@@ -341,7 +275,7 @@ def _from_url(url: str, reading: Reading) -> Iterator[Item[Any]]:
     if not reading.allow_urls:
         yield failed(record, ItemError("refused", "URLs are fetched only with --allow-urls"))
         return
-    if not reading.all_frames and _suffix(_url_path(url)) not in video.VIDEO_SUFFIXES:
+    if not reading.all_frames and listing.suffix(_url_path(url)) not in video.VIDEO_SUFFIXES:
         yield Item(record, lambda: _fetched(url, reading))
         return
     try:
@@ -375,7 +309,7 @@ def _is_video(path: str) -> bool:
     """Whether a file without a telling name starts like a video, or is a camera. Pipes are not opened: what is read from them is gone."""
     if video.is_camera(path):
         return True
-    if not os.path.isfile(path):  # noqa: PTH113  as _is_folder
+    if not os.path.isfile(path):  # noqa: PTH113  as listing.is_folder
         return False
     try:
         with Path(path).open("rb") as file:
@@ -383,12 +317,3 @@ def _is_video(path: str) -> bool:
     except OSError:
         return False
     return video.looks_like_video(head) and not images.looks_like_image(head)
-
-
-def _is_folder(path: str) -> bool:
-    """False also where it cannot be known: Path.is_dir raises for a name that is too long or a folder that may not be searched."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()  # noqa: PTH122  ten times quicker than Path, and it runs once per file

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visiontk.errors import UsageError
+from visiontk.listing import walk
 from visiontk.media.images import IMAGE_SUFFIXES
-from visiontk.sources import walk
 
 Example = tuple[str, int]  # a path and the place of its class in `Examples.classes`
 Named = tuple[str, str, str]  # path, label, and "train", "val" or "" where nobody said
