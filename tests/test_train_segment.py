@@ -13,7 +13,7 @@ from tests.training_runs import course
 from visiontk.errors import UsageError
 from visiontk.tiny import world
 from visiontk.training import segment_clips, segment_loss
-from visiontk.training.segment_hint import MOST_THINGS, REMEMBERED, Hint, _targets
+from visiontk.training.segment_hint import MOST_THINGS, REMEMBERED, Hint, _targets, enlarge
 from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
 from visiontk.training.segment_track import Prompting
 
@@ -126,11 +126,11 @@ def test_all_things_of_a_clip_are_numbered_and_those_that_were_chosen_are_among_
 
 def test_the_hint_asks_for_each_place_which_thing_it_is_and_how_much_of_it_the_object_covers() -> None:
     torch.manual_seed(0)
-    hint = Hint([2, 3, 4], kinds=5)
+    hint = Hint([2, 3, 8], kinds=5)
     assert hint.kind.bias is not None and hint.memory.bias is not None
     kinds = torch.zeros(2, 8, 8, dtype=torch.uint8)
     kinds[0, 4:6, 0:2], kinds[1, 0:2, 6:8] = 3, 5
-    coarse = torch.randn(2, 4, 4, 4)
+    coarse = torch.randn(2, 8, 4, 4)
     answers = torch.einsum("kc,nchw->nkhw", hint.kind.weight[:, :, 0, 0], coarse) + hint.kind.bias[:, None, None]
     first, second = answers[0, :, 2, 0].softmax(0)[2], answers[1, :, 0, 3].softmax(0)[4]
     assert hint._kind_loss(coarse, kinds).item() == pytest.approx(-(first.log() + second.log()).item() / 2, rel=1e-5)
@@ -155,6 +155,56 @@ def test_the_hint_asks_where_things_are_and_where_their_middles_are() -> None:
     assert torch.equal(there, things > 0)
     assert ways[0, :, 0, 0].tolist() == [1.5 / 8, 1.5 / 8] and ways[0, :, 7, 4].tolist() == [1.5 / 8, -0.5 / 8]
     assert not ways[0, :, 5, 5].any()
+
+
+def test_the_hint_asks_at_places_of_a_thing_what_else_belongs_to_it() -> None:
+    """An encoder that says 1 at the first thing and -1 at the second, and a pick that takes the thing of the same sign."""
+    torch.manual_seed(0)
+    hint = Hint([2, 3, 16], kinds=5)
+    things = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    things[0, 0:8, 0:8], things[0, 16:32, 16:24], things[1, 8:16, 24:32] = 1, 2, 1
+    first, _, last = hint.pick
+    assert isinstance(first, torch.nn.Linear) and isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        for layer in (first, last):
+            layer.weight.zero_()
+            layer.bias.zero_()
+
+    signs = torch.zeros(2, 16, 32, 32)
+    signs[:, 0] = (things == 1).float() - (things == 2).float()
+    coarse = signs[..., 4::8, 4::8]
+    enlarged = torch.stack([signs[:, 0, 1::2, 1::2], (things[:, 1::2, 1::2] == 0).float()], dim=1)
+    shares = [(things[0] == 1).sum() / 4, (things[0] == 2).sum() / 4, (things[1] == 1).sum() / 4]  # in places of the enlarged map
+    dice = [1 - (share + 1) / (0.5 * 256 + share + 1) for share in shares]
+    assert hint._whole_loss(coarse, enlarged, things).item() == pytest.approx(0.6931472 + sum(dice).item() / 3, rel=1e-5)
+
+    with torch.no_grad():
+        first.weight[0, 0], first.weight[1, 0] = 200.0, -200.0
+        last.weight[0, 0], last.weight[0, 1] = 1.0, -1.0
+        last.bias[1] = -SURE
+    assert hint._whole_loss(coarse, enlarged, things).item() == pytest.approx(0, abs=1e-4)
+    assert hint._whole_loss(-coarse, enlarged, things).item() > 10
+    assert hint._whole_loss(coarse, enlarged, torch.zeros_like(things)).item() == 0
+
+
+@pytest.mark.parametrize("high_res", [True, False])
+def test_the_map_is_enlarged_as_in_the_mask_decoder(high_res: bool) -> None:
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    settings = {} if high_res else {"use_high_res_features_in_sam": False}
+    torch.manual_seed(0)
+    model = instantiate(OmegaConf.merge(OmegaConf.load(Path(__file__).parent / "data" / "random-sam2.yaml").model, settings)).eval()
+    decoder = model.sam_mask_decoder
+    seen: list[torch.Tensor] = []
+    decoder.output_upscaling[0].register_forward_hook(lambda layer, given, made: seen.append(given[0]))
+    decoder.output_upscaling[4].register_forward_hook(lambda layer, given, made: seen.append(made))
+    finer = [torch.randn(1, 4, 32, 32), torch.randn(1, 8, 16, 16)] if high_res else []
+    with torch.no_grad():
+        points = {"point_coords": torch.full((1, 1, 2), 40.0), "point_labels": torch.ones(1, 1, dtype=torch.int32)}
+        model._forward_sam_heads(torch.randn(1, 32, 8, 8), points, high_res_features=finer or None)
+        taken, made = seen
+        assert torch.equal(enlarge(model, [*finer, taken]), made) and made.shape == (1, 4, 32, 32)
 
 
 def test_pictures_come_first_and_then_every_third_time() -> None:
@@ -248,7 +298,7 @@ def trained(config: Path, folder: Path, stop_after: int | None = None) -> Any:
     return training.average
 
 
-def test_encoder_steps_move_the_encoder_and_nothing_else(config: Path) -> None:
+def test_encoder_steps_move_the_encoder_and_what_enlarges_its_map_and_nothing_else(config: Path) -> None:
     from visiontk.runtime import Runtime
     from visiontk.training.segment_run import Training
 
@@ -257,7 +307,7 @@ def test_encoder_steps_move_the_encoder_and_nothing_else(config: Path) -> None:
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
     found = [training.advance(step) for step in range(2)]
     assert [sorted(line) for line in found] == [["known", "loss"]] * 2
-    encoder = ("image_encoder.", "sam_mask_decoder.conv_s")
+    encoder = ("image_encoder.", "sam_mask_decoder.conv_s", "sam_mask_decoder.output_upscaling.")
     moved = {name for name, value in training.model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith(encoder) for name in moved)
     assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)

@@ -34,7 +34,7 @@ def mask_loss(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor) -> Te
     wanted = target[:, None].expand_as(logits)
     truth = wanted.float()
     focal = sigmoid_focal_loss(logits, truth, alpha=0.25, gamma=2).flatten(2).mean(-1)
-    shape = FOCAL * focal + DICE * _dice(logits, truth)
+    shape = FOCAL * focal + DICE * dice(logits.flatten(2), truth.flatten(2))
     accuracy = functional.l1_loss(ious, _iou(logits > 0, wanted), reduction="none").mean(1)
     present = target.flatten(1).any(1).float()
     visible = functional.binary_cross_entropy_with_logits(score[:, 0], present, reduction="none")
@@ -42,8 +42,9 @@ def mask_loss(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor) -> Te
     return loss
 
 
-def _dice(logits: Tensor, truth: Tensor) -> Tensor:
-    probabilities, truth = logits.sigmoid().flatten(2), truth.flatten(2)
+def dice(logits: Tensor, truth: Tensor) -> Tensor:
+    """One minus the dice coefficient of float (..., pixels) with truths of 0 and 1, a number for each."""
+    probabilities = logits.sigmoid()
     common = 2 * (probabilities * truth).sum(-1)
     return 1 - (common + 1) / (probabilities.sum(-1) + truth.sum(-1) + 1)
 

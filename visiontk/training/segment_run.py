@@ -18,7 +18,7 @@ from .chance import derive, seed_everything
 from .learner import Learner, autocast
 from .loop import Hold, Listener
 from .segment_clips import ClipBatch, normalise, render_batch
-from .segment_hint import Hint
+from .segment_hint import Hint, enlarge
 from .segment_measure import measure
 from .segment_output import build, config_file, write_model, write_report
 from .segment_plan import SegmentPlan, turn
@@ -94,7 +94,7 @@ class Training:
         things, kinds = batch.things[0], batch.kinds[0]
         with autocast(self._started):
             maps = self.model.forward_image(normalise(batch.frames[0]))["backbone_fpn"]
-            loss = self.hint.loss(maps, things, kinds)
+            loss = self.hint.loss(maps, enlarge(self.model, maps), things, kinds)
         self.learner.update(loss, step)
         return {"loss": float(loss.detach()), "known": self.hint.known(maps[-1].detach(), kinds)}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .segment_clips import ClipBatch, normalise
-from .segment_hint import Hint
+from .segment_hint import Hint, enlarge
 from .segment_loss import mask_loss, mean_iou
 
 Kind = Literal["point", "box", "mask"]
@@ -46,7 +46,10 @@ def track(model: Any, batch: ClipBatch, prompting: Prompting, hint: Hint | None 
     """Run a ``SAM2Base`` in training mode over a batch. Random draws come from torch's generator; ``hint`` adds its loss."""
     length, objects = batch.masks.shape[:2]
     features = model.forward_image(normalise(batch.frames.flatten(0, 1)))
-    asked = 0 if hint is None else hint.loss(features["backbone_fpn"], batch.things.flatten(0, 1), batch.kinds.flatten(0, 1))
+    asked: Tensor | int = 0
+    if hint is not None:
+        seen = features["backbone_fpn"]
+        asked = hint.loss(seen, enlarge(model, seen), batch.things.flatten(0, 1), batch.kinds.flatten(0, 1))
     _, maps, positions, sizes = model._prepare_backbone_features(features)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     loss, iou = torch.zeros((), device=batch.masks.device), torch.zeros((), device=batch.masks.device)
