@@ -24,6 +24,7 @@ def main() -> None:
     """Measure what was asked for and print each table as soon as it is there."""
     options = _options()
     runtime = Runtime(device=options.device, dtype=options.dtype, compile=options.compile, threads=options.threads)
+    runtime.start()  # with the threads that are asked for
     print(machine(options.device) + "\n", flush=True)
     contexts = [int(context) for context in options.contexts.split(",")]
     if options.only != "frames":
@@ -31,6 +32,7 @@ def main() -> None:
     if options.only == "frames":
         _frames(options.size, runtime, contexts, options.rounds)
     elif options.only is None and torch.cuda.is_available():
+        print(machine("cuda") + "\n", flush=True)
         _frames(ON_A_GPU, Runtime(device="cuda", dtype="bf16", compile=True), contexts, options.rounds)
 
 
@@ -48,8 +50,7 @@ def _frames(size: str, runtime: Runtime, contexts: list[int], rounds: int) -> No
     variants: list[lvm_frames.Variant] = [(None, False), ("int8", False)]
     if runtime.compile:
         variants += [(None, True), ("int8", True)]
-    for context in contexts:
-        print(lvm_frames.table(size, runtime, variants, context, rounds).markdown(), flush=True)
+    print(lvm_frames.table(size, runtime, variants, contexts, rounds).markdown(), flush=True)
 
 
 def _options() -> argparse.Namespace:

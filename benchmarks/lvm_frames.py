@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -22,29 +23,31 @@ LEAST = 60  # per cent of the bandwidth
 Variant = tuple[str | None, bool]  # quantize, compile
 
 
-def table(size: str, runtime: Runtime, variants: list[Variant], context: int, rounds: int) -> Table:
-    """One sentence of random tokens of ``context`` positions, and one frame after it."""
+def table(size: str, runtime: Runtime, variants: Sequence[Variant], contexts: Sequence[int], rounds: int) -> Table:
+    """One sentence of random tokens of each context's length, and one frame after it; each variant is built once."""
     started = runtime.start()
     bandwidth = copy_bandwidth(started.device, rounds)
     rows, tokens = [], 0
     for quantize, compiled in variants:
         name = f"{quantize or started.dtype_name}, {'compiled' if compiled else 'eager'}"
-        doing(f"{size} in {name}: {rounds} frames behind {context} tokens")
+        doing(f"{size} in {name}: {rounds} frames behind {' and '.join(map(str, contexts))} tokens")
         model = load(None, replace(runtime, compile=compiled), quantize=quantize, random_weights=size)
         tokens = model.frame_tokens
-        seconds = [_frame(model.decoder, context, tokens) for _ in range(rounds + 1)][1:]  # the first compiles and warms up
-        read = _weights(model.decoder) + model.decoder.shape.bytes(1, context + tokens // 2)
-        shares = [100 * read * (tokens - 1) / taken / bandwidth for taken in seconds]
-        rates = [(tokens - 1) / taken for taken in seconds]
-        whole = [taken * tokens / (tokens - 1) for taken in seconds]
-        rows.append([name, middle(rates), middle(whole, 2), spread(whole, 2), f"{read / 1e9:.2f}", middle(shares, 0) + " %"])
-        rows[-1].append(target(shares, least=LEAST) if compiled else "")
+        for context in contexts:
+            seconds = [_frame(model.decoder, context, tokens) for _ in range(rounds + 1)][1:]  # the first compiles and warms up
+            read = _read(model.decoder, context + tokens // 2)
+            shares = [100 * read * (tokens - 1) / taken / bandwidth for taken in seconds]
+            rates = [(tokens - 1) / taken for taken in seconds]
+            whole = [taken * tokens / (tokens - 1) for taken in seconds]
+            row = [f"{name}, behind {context}", middle(rates), middle(whole, 2), spread(whole, 2), f"{read / 1e9:.2f}"]
+            rows.append([*row, middle(shares, 0) + " %", target(shares, least=LEAST) if compiled else ""])
         del model
         _free()
     columns = ["", "tokens/s", "seconds a frame", "lowest to highest", "GB read a token", "of the bandwidth", "target, %"]
     note = (
-        f"Random weights, {tokens} tokens a frame, behind {context} others, which are not counted; {rounds} rounds, medians. A token "
-        f"reads all weights, and the keys and values of the middle of the frame; copying reads and writes {bandwidth / 1e9:.1f} GB/s."
+        f"Random weights, {tokens} tokens a frame, the ones before it not counted; {rounds} rounds, medians. A token reads all weights, "
+        "and the keys and values of those before it in the middle of the frame; compiled, of the whole context, whose length is fixed. "
+        f"Copying reads and writes {bandwidth / 1e9:.1f} GB/s."
     )
     return Table(f"A frame of the {size.upper()} shape on {started.device.type}", columns, rows, [note])
 
@@ -66,10 +69,11 @@ def _frame(decoder: Decoder, context: int, tokens: int) -> float:
     return taken
 
 
-def _weights(decoder: Decoder) -> int:
-    """Bytes of all matrices that every token is multiplied by: the embedding is looked up."""
+def _read(decoder: Decoder, positions: int) -> int:
+    """Bytes that a token takes: all matrices that it is multiplied by (the embedding is looked up), and keys and values."""
     parameters = [value for name, value in decoder.network.named_parameters() if "embed_tokens" not in name]
-    return sum(_stored(value) for value in parameters)
+    kept: int = decoder.shape.bytes(1, decoder.context if decoder.compiled else positions)
+    return sum(_stored(value) for value in parameters) + kept
 
 
 def _stored(value: torch.Tensor) -> int:

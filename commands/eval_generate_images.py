@@ -73,7 +73,7 @@ def _embedded(record: Record) -> Record:
     from visiontk.media import embedded, files
 
     path = record["path"]
-    if "frame" in record or not os.path.isfile(path):  # noqa: PTH113  as in visiontk.sources
+    if "frame" in record or not os.path.isfile(path):  # noqa: PTH113  as in visiontk.listing
         return {}
     try:
         found = json.loads(embedded.read(files.read(path)))

@@ -21,7 +21,7 @@ def segment(
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option("--config", metavar="FILE", help="A new model, in sam2's YAML format; with --model, from its weights that fit."),
+        typer.Option("--config", metavar="FILE", help="Its make, as YAML of sam2's format. Default: that of --model, or of tiny-sam2."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Updates of the weights.")] = 3000,
     encoder_steps: Annotated[

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
+from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.transforms import SAM2Transforms
 from torch import Tensor
 
@@ -32,7 +33,7 @@ WIDTH, HEIGHT = 96, 64
 CONFIG = Path(__file__).parent / "data" / "random-sam2.yaml"
 POINT = ObjectPrompt(1, 0, points=((25.0, 50.0),), labels=(1,))
 BOX = ObjectPrompt(2, 0, box=(20.0, 10.0, 60.0, 60.0))
-# The finer of the encoder's maps as the embedding, and none beside it for the mask decoder: what the bundled model has.
+# The finer of the encoder's maps as the embedding, and none beside it for the mask decoder. With more spread, masks are full or empty.
 FINE: dict[str, Any] = {
     "spread": 0.02,
     "image_encoder.scalp": 2,
@@ -229,9 +230,18 @@ def test_there_a_mask_and_other_prompts_can_stand_on_one_frame(clip: list[Image.
         np.testing.assert_array_equal(one.objects[1].mask, other.objects[0].mask)
 
 
-def test_there_a_mask_of_a_picture_is_refined(clip: list[Image.Image]) -> None:
-    found = Watched(settings=FINE).image(clip[0], [mask_prompt(3, 0)])
-    assert found[0].mask.shape == (HEIGHT, WIDTH) and found[0].mask.any() and not found[0].mask.all()
+def test_there_a_mask_of_a_picture_is_refined_as_by_the_official_predictor(clip: list[Image.Image]) -> None:
+    prompt = mask_prompt(3, 0)
+    assert prompt.mask is not None
+    predictor = SAM2ImagePredictor(copy.deepcopy(built("sam2.modeling.sam2_base.SAM2Base", **FINE)))
+    predictor._bb_feat_sizes = [(16, 16)]  # it is made for 1024 pixels
+    predictor.set_image(clip[0])
+    square = F.interpolate(torch.from_numpy(prompt.mask)[None, None].float(), (128, 128), mode="bilinear", antialias=True) >= 0.5
+    hint = F.interpolate(square.float() * 20 - 10, (64, 64), mode="bilinear", antialias=True)[0].numpy()
+    masks, ious, _ = predictor.predict(box=np.array([50, 10, 70, 30]), mask_input=hint, multimask_output=False)
+    [found] = Watched(settings=FINE).image(clip[0], [prompt])
+    np.testing.assert_array_equal(found.mask, masks[0] > 0)
+    assert found.iou == float(ious[0]) and found.mask.any() and not found.mask.all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.training_runs import course
+from visiontk.adapters.segment_weights import read_config
 from visiontk.errors import UsageError
 from visiontk.tiny import world
 from visiontk.training import segment_clips, segment_loss
@@ -174,9 +175,9 @@ def test_the_hint_asks_at_places_of_a_thing_what_else_belongs_to_it() -> None:
     signs[:, 0] = (things == 1).float() - (things == 2).float()
     coarse = signs[..., 4::8, 4::8]
     enlarged = torch.stack([signs[:, 0, 1::2, 1::2], (things[:, 1::2, 1::2] == 0).float()], dim=1)
-    shares = [(things[0] == 1).sum() / 4, (things[0] == 2).sum() / 4, (things[1] == 1).sum() / 4]  # in places of the enlarged map
+    shares = [int((things[place] == number).sum()) / 4 for place, number in ((0, 1), (0, 2), (1, 1))]  # in places of the enlarged map
     dice = [1 - (share + 1) / (0.5 * 256 + share + 1) for share in shares]
-    assert hint._whole_loss(coarse, enlarged, things).item() == pytest.approx(0.6931472 + sum(dice).item() / 3, rel=1e-5)
+    assert hint._whole_loss(coarse, enlarged, things).item() == pytest.approx(0.6931472 + sum(dice) / 3, rel=1e-5)
 
     with torch.no_grad():
         first.weight[0, 0], first.weight[1, 0] = 200.0, -200.0
@@ -238,12 +239,15 @@ def test_the_card_tells_the_steps_in_their_order() -> None:
 
     def told(**options: Any) -> str:
         figures = {"clips": {"training": 0.5, "held_out": 0.4}}
-        return card("x", SegmentPlan(**options), figures, parameters=10**6, seconds=60, device="a CPU")
+        return card("x", SegmentPlan(**options), figures, taken=0.5, parameters=10**6, seconds=60, device="a CPU")
 
     whole = told(steps=20, encoder_steps=6, image_steps=4, frames=5, images=7, clips=2)
-    assert "AdamW, 20 steps: 6 of the encoder alone over 14 pictures each, then 4 over 7 pictures each, then 10, two in three" in whole
+    assert "AdamW, 20 steps: 6 of the encoder and what enlarges its map alone over 14 pictures each, then 4 over 7" in whole
+    assert "pictures each, then 10, two in three" in whole
     assert "of them over 2 clips of 5 frames;" in whole
-    assert "AdamW, 5 steps: 5 of the encoder alone over 32 pictures each;" in told(steps=5, encoder_steps=5)
+    assert "trained from nothing on the" in whole and "trained on from y on the" in told(model="y")
+    assert "trained on from y, whose weights 50% of its own were at first, on the" in told(model="y", config="z.yaml")
+    assert "AdamW, 5 steps: 5 of the encoder and what enlarges its map alone over 32 pictures each;" in told(steps=5, encoder_steps=5)
     assert "AdamW, 20 steps: 10 over 16 pictures each, then 10, two in three" in told(steps=20)
 
 
@@ -309,7 +313,11 @@ def test_encoder_steps_move_the_encoder_and_what_enlarges_its_map_and_nothing_el
     assert [sorted(line) for line in found] == [["known", "loss"]] * 2
     encoder = ("image_encoder.", "sam_mask_decoder.conv_s", "sam_mask_decoder.output_upscaling.")
     moved = {name for name, value in training.model.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved and all(name.startswith(encoder) for name in moved)
+    assert all(name.startswith(encoder) for name in moved) and {name.partition(".")[0] for name in moved} == {
+        encoder[0][:-1],
+        "sam_mask_decoder",
+    }
+    assert any(name.startswith(encoder[2]) for name in moved)
     assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)
     assert sorted(training.advance(2)) == ["iou", "loss"]
 
@@ -366,7 +374,7 @@ def test_training_goes_on_from_a_models_own_weights(tiny_sam2: Path) -> None:
     from visiontk.training.segment_output import build
 
     held = load_file(tiny_sam2 / "model.safetensors")
-    state = build(SegmentPlan(model=str(tiny_sam2))).state_dict()
+    state = build(SegmentPlan(model=str(tiny_sam2))).model.state_dict()
     assert state.keys() == held.keys() and all(torch.equal(state[name], value.float()) for name, value in held.items())
 
 
@@ -374,7 +382,6 @@ def test_another_configuration_takes_over_the_weights_that_fit(tiny_sam2: Path, 
     """A wider memory than the model's: what reads and writes it is new, and the rest is the model's."""
     from safetensors.torch import load_file
 
-    from visiontk.adapters.segment_weights import read_config
     from visiontk.training.segment_output import build, config_file
 
     parts = read_config(tiny_sam2 / "config.yaml")
@@ -387,11 +394,42 @@ def test_another_configuration_takes_over_the_weights_that_fit(tiny_sam2: Path, 
     plan.check()
     assert config_file(plan) == wider
     held = load_file(tiny_sam2 / "model.safetensors")
-    state = build(plan).state_dict()
+    made = build(plan)
+    state = made.model.state_dict()
     new = {name for name, value in state.items() if value.shape != held[name].shape}
     assert "maskmem_tpos_enc" in new and state["maskmem_tpos_enc"].shape[-1] == width
     assert all(name.startswith(("memory_", "maskmem_", "obj_ptr", "no_obj_embed")) for name in new)
     assert all(torch.equal(value, held[name].float()) for name, value in state.items() if name not in new)
+    sizes = {name: value.numel() for name, value in state.items()}
+    assert made.taken == pytest.approx(1 - sum(sizes[name] for name in new) / sum(sizes.values())) and 0.5 < made.taken < 1
+
+
+def test_a_model_that_is_not_what_its_configuration_says_is_refused(run: Run, tiny_sam2: Path, tmp_path: Path) -> None:
+    narrow = Path(__file__).parent / "data" / "random-sam2.yaml"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.yaml").write_bytes(narrow.read_bytes())
+    (broken / "model.safetensors").write_bytes((tiny_sam2 / "model.safetensors").read_bytes())
+    result = run("train", "segment", "tiny", "--model", str(broken), "--steps", "1", "-o", "out")
+    assert result.code == 4 and "do not fit its configuration" in result.error and not Path("out").exists()
+    result = run("train", "segment", "tiny", "--model", str(tiny_sam2), "--config", str(narrow), "--steps", "1", "-o", "out")
+    assert result.code == 2 and "nothing of the encoder" in result.error and "leave --model out" in result.error
+    result = run("train", "segment", "tiny", "--config", "nowhere.yaml", "--steps", "1", "-o", "out")
+    assert result.code == 2 and "there is no file nowhere.yaml" in result.error
+
+
+@pytest.mark.parametrize("changed", [{"backbone_stride": 8}, {"kv_in_dim": 24}, {"total_stride": 8}])
+def test_sizes_that_do_not_go_together_are_found_before_the_first_step(
+    run: Run, config: Path, tmp_path: Path, changed: dict[str, int]
+) -> None:
+    parts = read_config(config)
+    inner = parts["memory_attention"]["layer"]["cross_attention"] if "kv_in_dim" in changed else parts
+    inner = parts["memory_encoder"]["mask_downsampler"] if "total_stride" in changed else inner
+    inner.update(changed)
+    own = tmp_path / "own.yaml"
+    own.write_text(json.dumps({"model": parts}))
+    result = run("train", "segment", "tiny", "--config", str(own), "--steps", "2", "--encoder-steps", "2", "-o", "out")
+    assert result.code == 4 and f"the sizes in {own} do not go together" in result.error and not Path("out").exists()
 
 
 def test_nothing_to_write_to_is_said_at_once(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What a name stands for, without reading it: a URL, a pattern, a folder and what is in it, and how many items inputs come to."""
+"""What a name stands for, without decoding it: a URL, a pattern, a folder and what is in it, and how many items inputs come to."""
 
 from __future__ import annotations
 

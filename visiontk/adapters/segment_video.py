@@ -29,7 +29,8 @@ class Tracked:
     """One object on one frame, on the device.
 
     Attributes:
-        logits: float32 (1, 1, 4 S, 4 S), where the coarsest map is of S x S places; -1024 everywhere where the object is hidden.
+        logits: float32 (1, 1, 4 S, 4 S), where the coarsest map is of S x S places, and a quarter of image_size
+            a side where the object's mask was given; -1024 everywhere where the object is hidden.
         iou: estimated IoU of the mask, one number.
         score: logit of "the object is visible", one number; the object is hidden up to 0.
     """

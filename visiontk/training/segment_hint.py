@@ -2,9 +2,9 @@
 
 The encoder is asked, for each place of the picture, whether a thing is there, which of the world's it is, and where its middle is; and of
 two places of each thing, what else belongs to it: what a click asks, without the layers between. Prompts say something about one object at
-a time; these questions are about all at once and need nothing but the encoder, and a model that learns to answer them has the features that
-prompts pick from, and by which a thing is told from another in the next frame. The memory attention is asked, for each place
-of a frame, how much of it is covered by the object that is remembered. The heads that answer are thrown away with the end of the training.
+a time; these questions are about all at once and need none of the decoder but what enlarges the map. A model that learns to answer them has
+the features that prompts pick from, and by which a thing is told from another in the next frame. The memory attention is asked, for each
+place of a frame, how much of it is covered by the object that is remembered. The heads that answer are thrown away in the end.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Hint(nn.Module):
 
         Args:
             maps: float (N, channels, height, width) each, from fine to coarse.
-            enlarged: what `enlarge` makes of the last of them.
+            enlarged: what `enlarge` makes of them.
             things, kinds: uint8 (N, S, S), as of `ClipBatch`.
         """
         size = maps[0].shape[-2:]
@@ -79,16 +79,15 @@ class Hint(nn.Module):
         numbers = torch.arange(1, MOST_THINGS + 1, device=things.device)[:, None, None]
         masks = (things[:, None] == numbers).flatten(2).float()  # (N, things, S * S)
         seen = masks.any(-1).repeat_interleave(ASKED, 1)
-        if not seen.any():
-            return enlarged.sum() * 0
+        # Where a thing is not, something has to be drawn all the same.
         drawn = torch.multinomial(masks.flatten(0, 1) + 1e-9, ASKED, replacement=True).view(len(things), -1)
         side = things.shape[-1]
         places = torch.stack([drawn % side, drawn // side], dim=-1).add(0.5).mul(2 / side).sub(1)
-        found = functional.grid_sample(coarse, places[:, None].to(coarse.dtype), align_corners=False)[:, :, 0].transpose(1, 2)
+        found = functional.grid_sample(coarse.float(), places[:, None], align_corners=False)[:, :, 0].transpose(1, 2)
         logits = (self.pick(found) @ enlarged.flatten(2)).float()
         wanted = (_middles(things, enlarged.shape[-1])[:, None] == numbers).flatten(2).float().repeat_interleave(ASKED, 1)
         unsure = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(-1)
-        loss: Tensor = ((unsure + dice(logits, wanted)) * seen).sum() / seen.sum()
+        loss: Tensor = ((unsure + dice(logits, wanted)) * seen).sum() / seen.sum().clamp(min=1)
         return loss
 
     def _kind_loss(self, coarse: Tensor, kinds: Tensor) -> Tensor:

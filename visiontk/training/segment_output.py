@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +13,9 @@ import torch
 from torch import nn
 
 from visiontk.adapters.segment import locate
-from visiontk.adapters.segment_weights import find_config, read_config, read_weights, untrained
+from visiontk.adapters.segment_weights import difference, find_config, read_config, read_weights, untrained
 from visiontk.artefacts import write
-from visiontk.errors import OutputError
+from visiontk.errors import ModelUnavailable, OutputError, UsageError
 from visiontk.runtime import Started
 
 from .curves import plot, read_metrics
@@ -27,37 +28,64 @@ LOOKING = 3.0  # how much larger than by default the weights are by which prompt
 _PACKAGES = ("visiontk", "sam2", "torch")
 
 
+@dataclass(frozen=True)
+class Built:
+    """A model before its training.
+
+    Attributes:
+        model: a ``SAM2Base``.
+        config: the file that describes it.
+        taken: the share of its parameters that are those of the plan's model.
+    """
+
+    model: Any
+    config: bytes
+    taken: float
+
+
 def config_file(plan: SegmentPlan) -> Path:
-    """The YAML that describes the model. Raises ModelUnavailable where ``plan.model`` cannot be had."""
+    """The YAML that describes the model. Raises UsageError, ModelUnavailable where there is none."""
     if plan.config is not None:
+        if not Path(plan.config).is_file():
+            raise UsageError(f"there is no file {plan.config}; name one of sam2's format")
         return Path(plan.config)
     if plan.model is not None:
         return find_config(locate(plan.model).weights)
     return Path(str(resources.files("visiontk").joinpath("weights", "tiny-sam2", CONFIG)))
 
 
-def build(plan: SegmentPlan) -> Any:
-    """The ``SAM2Base`` that is trained: with the weights of ``plan.model``, or with random ones, seeded by the caller.
+def build(plan: SegmentPlan) -> Built:
+    """The model that is trained: with the weights of ``plan.model``, or with random ones, seeded by the caller.
 
     With both a model and a configuration, those of the model's weights count whose name and shape the configuration has.
 
-    Raises ModelUnavailable for a model that cannot be had, or a configuration that makes none.
+    Raises:
+        ModelUnavailable: a model that cannot be had or does not fit its own configuration, or a configuration that makes none.
+        UsageError: nothing of the model's encoder fits the configuration.
     """
     file = config_file(plan)
     model: Any = untrained(read_config(file), str(file))
     with torch.no_grad():
-        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(VISIBLE_AT_FIRST)
+        if model.pred_obj_scores:
+            *_, last = [layer for layer in model.sam_mask_decoder.pred_obj_score_head.modules() if isinstance(layer, nn.Linear)]
+            last.bias.fill_(VISIBLE_AT_FIRST)
         _look_where_prompted(model.sam_mask_decoder.transformer)
-    if plan.model is not None:
-        model.load_state_dict({**model.state_dict(), **_taken_over(model, plan.model)})
-    return model
+    taken = 0.0 if plan.model is None else _take_over(model, plan.model, file, whole=plan.config is None)
+    return Built(model, file.read_bytes(), taken)
 
 
-def _taken_over(model: nn.Module, start: str) -> dict[str, torch.Tensor]:
-    """The weights of a trained model that fit: all of them where it has the same configuration."""
-    shapes = {name: value.shape for name, value in model.state_dict().items()}
-    weights = read_weights(locate(start).weights)
-    return {name: value for name, value in weights.items() if value.shape == shapes.get(name)}
+def _take_over(model: nn.Module, start: str, file: Path, *, whole: bool) -> float:
+    """Give the model those weights of a trained one that fit, or with ``whole`` all of them. Returns the share that it has from there."""
+    weights, wanted = read_weights(locate(start).weights), model.state_dict()
+    problem = difference(wanted, weights)
+    if whole and problem:
+        raise ModelUnavailable(f"the weights of {start} do not fit its configuration ({problem}); name another model")
+    fitting = {name: value for name, value in weights.items() if name in wanted and value.shape == wanted[name].shape}
+    if not any(name.startswith("image_encoder.trunk.blocks.") for name in fitting):
+        raise UsageError(f"nothing of the encoder of {start} fits the model that {file} describes; leave --model out")
+    model.load_state_dict({**wanted, **fitting})
+    share: float = sum(value.numel() for value in fitting.values()) / sum(value.numel() for value in wanted.values())
+    return share
 
 
 def _look_where_prompted(transformer: Any) -> None:
@@ -74,31 +102,33 @@ def _look_where_prompted(transformer: Any) -> None:
         attention.k_proj.bias.zero_()
 
 
-def write_model(network: nn.Module, plan: SegmentPlan, folder: Path) -> None:
+def write_model(network: nn.Module, config: bytes, folder: Path, *, half: bool) -> None:
     """Weights and configuration, each whole or not at all, the configuration last. Raises OutputError."""
     from safetensors.torch import save
 
-    dtype = torch.float16 if plan.half else torch.float32
+    dtype = torch.float16 if half else torch.float32
     state = {name: value.detach().to("cpu", dtype).contiguous().clone() for name, value in network.state_dict().items()}
-    text = config_file(plan).read_bytes()
     write(folder / WEIGHTS, lambda file: file.write(save(state, {"format": "pt"})))
-    write(folder / CONFIG, lambda file: file.write(text))
+    write(folder / CONFIG, lambda file: file.write(config))
 
 
-def write_report(folder: Path, plan: SegmentPlan, figures: dict[str, Any], *, seconds: float, started: Started) -> None:
-    """README.md and curves.png. Raises OutputError."""
+def write_report(folder: Path, plan: SegmentPlan, figures: dict[str, Any], *, taken: float, seconds: float, started: Started) -> None:
+    """README.md and curves.png. ``taken`` as of `Built`. Raises OutputError."""
     figure = plot(read_metrics(folder / "metrics.jsonl"), "SAM 2 on the tiny world", "iou")
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     parameters = sum(value.numel() for value in _weights(folder).values())
-    text = card(str(folder), plan, figures, parameters=parameters, seconds=seconds, device=device_name(started.device))
+    device = device_name(started.device)
+    text = card(str(folder), plan, figures, taken=taken, parameters=parameters, seconds=seconds, device=device)
     write(folder / "README.md", lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 
 
-def card(name: str, plan: SegmentPlan, figures: dict[str, Any], *, parameters: int, seconds: float, device: str) -> str:
+def card(name: str, plan: SegmentPlan, figures: dict[str, Any], *, taken: float, parameters: int, seconds: float, device: str) -> str:
     """README.md, with the front matter that the hub reads."""
     rows = "\n".join(f"| {measured} | {values['training']:.3f} | {values['held_out']:.3f} |" for measured, values in figures.items())
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
     start = "from nothing" if plan.model is None else f"on from {plan.model}"
+    if plan.model is not None and plan.config is not None:
+        start += f", whose weights {taken:.0%} of its own were at first,"
     return f"""---
 library_name: sam2
 pipeline_tag: mask-generation
@@ -139,7 +169,7 @@ def _course(plan: SegmentPlan) -> str:
     encoder, pictures = plan.encoder_steps, plan.pictures_alone
     clips = plan.steps - encoder - pictures
     parts = [
-        f"{encoder} of the encoder alone over {ENCODER_IMAGES * plan.images} pictures each" if encoder else "",
+        f"{encoder} of the encoder and what enlarges its map alone over {ENCODER_IMAGES * plan.images} pictures each" if encoder else "",
         f"{pictures} over {plan.images} pictures each" if pictures else "",
         f"{clips}, two in three of them over {plan.clips} clips of {plan.frames} frames" if clips else "",
     ]

@@ -13,7 +13,7 @@ from .segment_track import Kind, Prompting
 # How often an object is prompted with what: pictures, and the first frames of clips.
 IMAGE_KINDS: dict[Kind, float] = {"point": 0.5, "box": 0.5}
 CLIP_KINDS: dict[Kind, float] = {"point": 0.4, "box": 0.2, "mask": 0.4}
-ENCODER_IMAGES = 2  # times as many pictures as in other steps, as nothing but the encoder is to be run
+ENCODER_IMAGES = 2  # times as many pictures as in other steps, as hardly more than the encoder is to be run
 IMAGE_AMONG_CLIPS = 3  # once the clips have begun, every third step is one of pictures
 
 
@@ -26,8 +26,8 @@ class SegmentPlan:
         model: a trained model to go on from; None starts from nothing.
         config: a file of sam2's format that describes a new model, which takes over those weights of ``model`` that fit; None for the
             configuration of ``model``, or for that of the bundled ``tiny-sam2``.
-        steps: updates of the weights; the first ``encoder_steps`` of them are the encoder's alone, which learns what is where without
-            prompts, and the next ``image_steps`` (None: half of the others) are over pictures alone.
+        steps: updates of the weights. In the first ``encoder_steps`` the encoder and what enlarges its map learn what is where, without
+            prompts; the next ``image_steps`` (None: half of the others) are over pictures alone.
         images, clips, frames: pictures of a step, clips of a step and their frames.
         objects: at most so many of each picture or clip.
         clicks: correction clicks on a picture, at most. In a clip the first and one other frame get one each.
@@ -79,7 +79,7 @@ class Turn:
     """What one step learns from: ``count`` pictures or clips of ``frames`` frames.
 
     Attributes:
-        prompting: how they are prompted; None asks the encoder alone.
+        prompting: how they are prompted; None asks the encoder.
         dyed: things in varied colours, which only pictures have.
     """
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from visiontk.adapters.segment import locate
 from visiontk.adapters.weights_file import sha256
+from visiontk.errors import ModelUnavailable, first_line
 from visiontk.runtime import Runtime, Started, memory_errors
 from visiontk.tiny import world
 
@@ -22,7 +24,7 @@ from .segment_hint import Hint, enlarge
 from .segment_measure import measure
 from .segment_output import build, config_file, write_model, write_report
 from .segment_plan import SegmentPlan, turn
-from .segment_track import track
+from .segment_track import Prompting, track
 from .steps import Run, claim
 
 
@@ -46,13 +48,20 @@ def run(
     plan.check()
     started = replace(runtime, seed=plan.seed).start()
     training = Training(plan, started)
-    folder = claim(plan, "segment", started, out, overwrite=overwrite, config_sha256=sha256(config_file(plan)))
+    if plan.model is not None and plan.config is not None:
+        listener.warn(f"{training.built.taken:.1%} of the parameters are those of {plan.model}; what does not fit is new")
+    with memory_errors():
+        training.try_out()
+    made_of = {"config_sha256": sha256(config_file(plan))}
+    if plan.model is not None:
+        made_of["model_sha256"] = sha256(locate(plan.model).weights)
+    folder = claim(plan, "segment", started, out, overwrite=overwrite, **made_of)
     course = Run(training, plan.steps, folder, listener, hold)
     with memory_errors():
         course.train()
-    write_model(training.average, plan, out)
+    write_model(training.average, training.built.config, out, half=plan.half)
     figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well
-    write_report(out, plan, figures, seconds=course.seconds, started=started)
+    write_report(out, plan, figures, taken=training.built.taken, seconds=course.seconds, started=started)
     return {"output": str(out), "step": course.step, "seconds": round(course.seconds, 1), "figures": figures}
 
 
@@ -61,7 +70,8 @@ class Training:
 
     def __init__(self, plan: SegmentPlan, started: Started) -> None:
         self.plan, self.device, self._started = plan, started.device, started
-        self.model: Any = build(plan)
+        self.built = build(plan)
+        self.model = self.built.model
         self.hint = Hint(_channels(self.model), len(world.names()))
         both = torch.nn.ModuleList([self.model, self.hint])
         self.learner = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps)
@@ -70,6 +80,22 @@ class Training:
     def average(self) -> Any:
         """The model with the moving average of its weights."""
         return self.learner.average.module[0]
+
+    def try_out(self) -> None:
+        """Let the model see a few frames, and learn nothing: it would be told much later that its sizes do not go together.
+
+        Raises ModelUnavailable.
+        """
+        size = int(self.model.image_size)
+        batch = render_batch(0, range(4), 2, size, 1, dyed=False).to(self.device)
+        try:
+            with torch.no_grad(), autocast(self._started):
+                track(self.model, batch, Prompting("point", (1,), 1), self.hint)
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            why = f" ({first_line(error)})" if str(error) else ""
+            raise ModelUnavailable(f"the sizes in {config_file(self.plan)} do not go together{why}; mend it") from error
 
     def rate(self, step: int) -> float:
         return self.learner.rate(step)
@@ -90,13 +116,14 @@ class Training:
         return {"loss": float(passed.loss.detach()), "iou": float(passed.iou)}
 
     def _recognise(self, batch: ClipBatch, step: int) -> Mapping[str, float]:
-        """One update of the encoder alone, over single frames."""
+        """One update of the encoder and what enlarges its map, over single frames."""
         things, kinds = batch.things[0], batch.kinds[0]
         with autocast(self._started):
             maps = self.model.forward_image(normalise(batch.frames[0]))["backbone_fpn"]
             loss = self.hint.loss(maps, enlarge(self.model, maps), things, kinds)
+            known = self.hint.known(maps[-1].detach(), kinds)
         self.learner.update(loss, step)
-        return {"loss": float(loss.detach()), "known": self.hint.known(maps[-1].detach(), kinds)}
+        return {"loss": float(loss.detach()), "known": known}
 
     def state(self) -> dict[str, Any]:
         return self.learner.state()
