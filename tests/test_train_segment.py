@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,6 +321,20 @@ def test_encoder_steps_move_the_encoder_and_what_enlarges_its_map_and_nothing_el
     assert any(name.startswith(encoder[2]) for name in moved)
     assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)
     assert sorted(training.advance(2)) == ["iou", "loss"]
+
+
+def test_a_batch_that_shows_nothing_at_first_still_teaches_the_encoder(config: Path) -> None:
+    from visiontk.runtime import Runtime
+    from visiontk.training.segment_run import Training
+    from visiontk.training.segment_track import track
+
+    training = Training(SegmentPlan(config=str(config), steps=3), Runtime(device="cpu", dtype="fp32", threads=1).start())
+    batch = segment_clips.render_batch(3, range(2), 2, int(training.model.image_size), 2, dyed=False)
+    batch = replace(batch, masks=batch.masks[:, :0], clip_of=batch.clip_of[:0])
+    passed = track(training.model, batch, Prompting("point", (0, 1), 1), training.hint)
+    torch.autograd.backward(passed.loss)
+    patches = training.model.image_encoder.trunk.patch_embed.proj.weight
+    assert float(passed.loss.detach()) > 1 and float(passed.iou) == 1 and patches.grad is not None and patches.grad.any()
 
 
 def test_a_line_tells_of_one_kind_of_step(tmp_path: Path) -> None:

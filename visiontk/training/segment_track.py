@@ -50,6 +50,8 @@ def track(model: Any, batch: ClipBatch, prompting: Prompting, hint: Hint | None 
     if hint is not None:
         seen = features["backbone_fpn"]
         asked = hint.loss(seen, enlarge(model, seen), batch.things.flatten(0, 1), batch.kinds.flatten(0, 1))
+    if objects == 0:  # of few pictures or clips, it may be that none shows enough of a thing at first
+        return Passed(features["vision_features"].sum() * 0 + asked, torch.ones((), device=batch.masks.device))
     _, maps, positions, sizes = model._prepare_backbone_features(features)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     loss, iou = torch.zeros((), device=batch.masks.device), torch.zeros((), device=batch.masks.device)
