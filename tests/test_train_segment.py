@@ -419,6 +419,17 @@ def test_another_configuration_takes_over_the_weights_that_fit(tiny_sam2: Path, 
     assert made.taken == pytest.approx(1 - sum(sizes[name] for name in new) / sum(sizes.values())) and 0.5 < made.taken < 1
 
 
+def test_the_example_of_a_configuration_takes_over_all_but_two_tensors_of_the_bundled_model() -> None:
+    from visiontk.runtime import Runtime
+    from visiontk.training.segment_run import Training
+
+    example = Path(__file__).parents[1] / "examples" / "fine-sam2.yaml"
+    training = Training(SegmentPlan(model="tiny-sam2", config=str(example)), Runtime(device="cpu", dtype="fp32", threads=1).start())
+    assert 0.995 < training.built.taken < 1
+    training.try_out()
+    assert training.model.sam_prompt_encoder.image_embedding_size == (16, 16)
+
+
 def test_a_model_that_is_not_what_its_configuration_says_is_refused(run: Run, tiny_sam2: Path, tmp_path: Path) -> None:
     narrow = Path(__file__).parent / "data" / "random-sam2.yaml"
     broken = tmp_path / "broken"
