@@ -27,11 +27,11 @@ def main() -> None:
     runtime.start()  # with the threads that are asked for
     print(machine(options.device) + "\n", flush=True)
     contexts = [int(context) for context in options.contexts.split(",")]
-    if options.only != "frames":
-        _decoding(options, runtime, contexts)
     if options.only == "frames":
         _frames(options.size, runtime, contexts, options.rounds)
-    elif options.only is None and torch.cuda.is_available():
+        return
+    _decoding(options, runtime, contexts)
+    if options.only is None and torch.cuda.is_available():
         print(machine("cuda") + "\n", flush=True)
         _frames(ON_A_GPU, Runtime(device="cuda", dtype="bf16", compile=True), contexts, options.rounds)
 

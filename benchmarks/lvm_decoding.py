@@ -53,9 +53,11 @@ class Material:
         taken: int = self.weights + self.decoder.shape.bytes(1, context + tokens // 2)
         return taken
 
-    def wait(self) -> None:
-        if self.started.device.type == "cuda":
-            torch.cuda.synchronize()
+
+def wait(device: torch.device) -> None:
+    """Until what was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def copy_bandwidth(device: torch.device, rounds: int) -> float:
@@ -66,8 +68,7 @@ def copy_bandwidth(device: torch.device, rounds: int) -> float:
     for _ in range(max(3, rounds)):
         begun = time.perf_counter()
         goal.copy_(source)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(device)
         best = max(best, 2 * source.numel() * source.element_size() / (time.perf_counter() - begun))
     return best
 
@@ -82,8 +83,8 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
         doing(f"{tokens} tokens behind {context}: transformers, ours, ours with {CANDIDATES} candidates; {rounds} rounds")
         runs: list[Callable[[], tuple[Tensor, float]]] = [
             lambda prompt=prompt: _theirs(material, prompt, tokens),  # type: ignore[misc]
-            lambda prompt=prompt: _ours(material, prompt, tokens, 1),  # type: ignore[misc]
-            lambda prompt=prompt: _ours(material, prompt, tokens, CANDIDATES),  # type: ignore[misc]
+            lambda prompt=prompt: ours(material.decoder, prompt, tokens, 1),  # type: ignore[misc]
+            lambda prompt=prompt: ours(material.decoder, prompt, tokens, CANDIDATES),  # type: ignore[misc]
         ]
         seconds: list[Seconds] = [[], [], []]
         found = [torch.empty(0)] * 3
@@ -140,7 +141,7 @@ def _theirs(material: Material, prompt: Tensor, tokens: int) -> tuple[Tensor, fl
     times: list[float] = []
 
     def note(_: Tensor, scores: Tensor) -> Tensor:
-        material.wait()
+        wait(material.started.device)
         times.append(time.perf_counter())
         scores[:, lvm_sizes.CODES :] = -torch.inf
         return scores
@@ -151,9 +152,9 @@ def _theirs(material: Material, prompt: Tensor, tokens: int) -> tuple[Tensor, fl
 
 
 @torch.inference_mode()
-def _ours(material: Material, prompt: Tensor, tokens: int, candidates: int) -> tuple[Tensor, float]:
+def ours(decoder: Decoder, prompt: Tensor, tokens: int, candidates: int) -> tuple[Tensor, float]:
     """As the adapter decodes: the tokens of the first candidate, and the seconds from the first to the last."""
-    decoder, context = material.decoder, prompt.shape[1]
+    context = prompt.shape[1]
     draws = torch.zeros(candidates, device=prompt.device)
     cache = decoder.cache(candidates, tokens if candidates > 1 else context + tokens)
     prefix = None
@@ -166,11 +167,11 @@ def _ours(material: Material, prompt: Tensor, tokens: int, candidates: int) -> t
         prefix = decoder.cache(1, context)
         logits = decoder.prefill(prompt, prefix)
     chosen = [choose(logits.expand(candidates, -1), draws, GREEDY)]
-    material.wait()
+    wait(decoder.device)
     begun = time.perf_counter()
     for _ in range(tokens - 1):
         chosen.append(choose(decoder.step(chosen[-1], cache, prefix), draws, GREEDY))
-    material.wait()
+    wait(decoder.device)
     taken = time.perf_counter() - begun
     decoder.give_back(cache)
     return torch.stack(chosen, dim=1)[0], taken

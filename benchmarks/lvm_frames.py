@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,14 +10,11 @@ import torch
 
 from visiontk.adapters.lvm import load
 from visiontk.adapters.lvm_decoding import Decoder
-from visiontk.adapters.lvm_sampling import choose
-from visiontk.adapters.lvm_types import Sampling
 from visiontk.runtime import Runtime
 
-from .lvm_decoding import copy_bandwidth
+from .lvm_decoding import copy_bandwidth, ours
 from .report import Table, doing, middle, spread, target
 
-GREEDY = Sampling(greedy=True)
 LEAST = 60  # per cent of the bandwidth
 Variant = tuple[str | None, bool]  # quantize, compile
 
@@ -34,7 +30,8 @@ def table(size: str, runtime: Runtime, variants: Sequence[Variant], contexts: Se
         model = load(None, replace(runtime, compile=compiled), quantize=quantize, random_weights=size)
         tokens = model.frame_tokens
         for context in contexts:
-            seconds = [_frame(model.decoder, context, tokens) for _ in range(rounds + 1)][1:]  # the first compiles and warms up
+            prompt = torch.randint(0, model.codes, (1, context), generator=torch.Generator().manual_seed(context)).to(started.device)
+            seconds = [ours(model.decoder, prompt, tokens, 1)[1] for _ in range(rounds + 1)][1:]  # the first compiles and warms up
             read = _read(model.decoder, context + tokens // 2)
             shares = [100 * read * (tokens - 1) / taken / bandwidth for taken in seconds]
             rates = [(tokens - 1) / taken for taken in seconds]
@@ -52,23 +49,6 @@ def table(size: str, runtime: Runtime, variants: Sequence[Variant], contexts: Se
     return Table(f"A frame of the {size.upper()} shape on {started.device.type}", columns, rows, [note])
 
 
-@torch.inference_mode()
-def _frame(decoder: Decoder, context: int, tokens: int) -> float:
-    """Seconds from the first token of a frame to its last."""
-    prompt = torch.randint(0, decoder.codes, (1, context), generator=torch.Generator().manual_seed(context)).to(decoder.device)
-    draws = torch.zeros(1, device=decoder.device)
-    cache = decoder.cache(1, context + tokens)
-    chosen = choose(decoder.prefill(prompt, cache), draws, GREEDY)
-    _wait(decoder)
-    begun = time.perf_counter()
-    for _ in range(tokens - 1):
-        chosen = choose(decoder.step(chosen, cache), draws, GREEDY)
-    _wait(decoder)
-    taken = time.perf_counter() - begun
-    decoder.give_back(cache)
-    return taken
-
-
 def _read(decoder: Decoder, positions: int) -> int:
     """Bytes that a token takes: all matrices that it is multiplied by (the embedding is looked up), and keys and values."""
     parameters = [value for name, value in decoder.network.named_parameters() if "embed_tokens" not in name]
@@ -82,11 +62,6 @@ def _stored(value: torch.Tensor) -> int:
         return value.numel() * value.element_size()
     names, _ = value.__tensor_flatten__()
     return sum(_stored(getattr(value, name)) for name in names)
-
-
-def _wait(decoder: Decoder) -> None:
-    if decoder.device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _free() -> None:

@@ -314,10 +314,7 @@ def test_encoder_steps_move_the_encoder_and_what_enlarges_its_map_and_nothing_el
     assert [sorted(line) for line in found] == [["known", "loss"]] * 2
     encoder = ("image_encoder.", "sam_mask_decoder.conv_s", "sam_mask_decoder.output_upscaling.")
     moved = {name for name, value in training.model.state_dict().items() if not torch.equal(value, before[name])}
-    assert all(name.startswith(encoder) for name in moved) and {name.partition(".")[0] for name in moved} == {
-        encoder[0][:-1],
-        "sam_mask_decoder",
-    }
+    assert all(name.startswith(encoder) for name in moved)
     assert any(name.startswith(encoder[2]) for name in moved)
     assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)
     assert sorted(training.advance(2)) == ["iou", "loss"]

@@ -92,9 +92,7 @@ def build(config: dict[str, Any], weights: StateDict, name: str) -> nn.Module:
     settings = {"sam_mask_decoder_extra_args": extra, "binarize_mask_from_pts_for_mem_enc": True, "compile_image_encoder": False}
     with _hydra_left_alone(), _Uninitialised():
         model: nn.Module = _instantiate({**config, **settings, "_target_": "sam2.modeling.sam2_base.SAM2Base"}, name)
-    problem = difference(model.state_dict(), weights)
-    if problem:
-        raise ModelUnavailable(f"the weights of {name} do not fit its configuration ({problem}); name another model")
+    check_fit(model, weights, name)
     model.load_state_dict(weights, assign=True)
     return model.eval()
 
@@ -144,7 +142,14 @@ def _module(target: object, name: str) -> type[nn.Module]:
     raise ModelUnavailable(f"the configuration of {name} names {target}, which is no module of sam2, so it is refused; name another model")
 
 
-def difference(wanted: StateDict, found: StateDict) -> str | None:
+def check_fit(model: nn.Module, weights: StateDict, name: str) -> None:
+    """Raises ModelUnavailable for weights that are not those of the model, all of them and nothing else."""
+    difference = _difference(model.state_dict(), weights)
+    if difference:
+        raise ModelUnavailable(f"the weights of {name} do not fit its configuration ({difference}); name another model")
+
+
+def _difference(wanted: StateDict, found: StateDict) -> str | None:
     """The first thing that is not as wanted, in words."""
     for key, tensor in wanted.items():
         if key not in found:

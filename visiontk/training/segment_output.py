@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from visiontk.adapters.segment import locate
-from visiontk.adapters.segment_weights import difference, find_config, read_config, read_weights, untrained
+from visiontk.adapters.segment_weights import check_fit, find_config, read_config, read_weights, untrained
 from visiontk.artefacts import write
-from visiontk.errors import ModelUnavailable, OutputError, UsageError
+from visiontk.errors import OutputError, UsageError
 from visiontk.runtime import Started
 
 from .curves import plot, read_metrics
@@ -77,9 +77,8 @@ def build(plan: SegmentPlan) -> Built:
 def _take_over(model: nn.Module, start: str, file: Path, *, whole: bool) -> float:
     """Give the model those weights of a trained one that fit, or with ``whole`` all of them. Returns the share that it has from there."""
     weights, wanted = read_weights(locate(start).weights), model.state_dict()
-    problem = difference(wanted, weights)
-    if whole and problem:
-        raise ModelUnavailable(f"the weights of {start} do not fit its configuration ({problem}); name another model")
+    if whole:
+        check_fit(model, weights, start)
     fitting = {name: value for name, value in weights.items() if name in wanted and value.shape == wanted[name].shape}
     if not any(name.startswith("image_encoder.trunk.blocks.") for name in fitting):
         raise UsageError(f"nothing of the encoder of {start} fits the model that {file} describes; leave --model out")
