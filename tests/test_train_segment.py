@@ -478,3 +478,19 @@ def test_another_architecture_under_the_same_name_makes_another_run(
     own.write_text(own.read_text() + "\n# changed\n")
     other = run(*command)
     assert other.code == 2 and "config_sha256 was sha256:" in other.error
+
+
+def test_a_small_model_is_trained_in_float32_on_a_cpu_unless_told_otherwise(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visiontk.training.steps import Run as Course
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Course, "train", stop)
+    monkeypatch.setattr("visiontk.runtime.multiplies_bf16_fast", lambda device: True)
+    command = ["train", "segment", "tiny", "--config", str(config), "--steps", "4", "--device", "cpu"]
+    for out, options, dtype in (("a", [], "fp32"), ("b", ["--dtype", "bf16"], "bf16")):
+        assert run(*command, *options, "-o", out).code == 130
+        assert json.loads(Path(out, "run.json").read_text())["dtype"] == dtype

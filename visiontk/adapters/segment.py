@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from visiontk.errors import ItemError, UsageError
 from visiontk.runtime import Runtime, Started
 
 from .segment_auto import everything, extent, unknown
-from .segment_network import Features, Network
+from .segment_network import SMALL, Features, Network, start
 from .segment_types import Auto, Everything, FrameMasks, Mask, ObjectMask, ObjectPrompt
 from .segment_video import LookAhead, Tracked, Tracker
 from .segment_weights import build, find_config, image_size, read_config, read_weights
@@ -177,16 +176,13 @@ def load(model: str | None = None, runtime: Runtime | None = None) -> Segmenter:
     """
     location = catalog.locate_default("segment") if model is None else locate(model)
     config = read_config(find_config(location.weights))
-    small = image_size(config, location.name) < 512
-    asked = runtime or Runtime()
-    started = asked.start()
-    if small and asked.dtype == "auto" and started.device.type == "cpu":
-        started = replace(started, dtype=torch.float32)  # bf16 costs more per layer than it saves in so few pixels: it is 5 times slower
+    size = image_size(config, location.name)
+    started = start(runtime or Runtime(), size)
     with ThreadPoolExecutor(1) as pool:
         revision = pool.submit(lambda: location.revision or sha256(location.weights))  # beside the building
         network = Network(build(config, read_weights(location.weights), location.name), started)
     # A model for small pictures sees small masks, of which the grid and the thresholds for 1024 pixels leave too many or none.
-    knobs = Everything(points_per_side=16, min_iou=0.7, min_stability=0.85) if small else Everything()
+    knobs = Everything(points_per_side=16, min_iou=0.7, min_stability=0.85) if size < SMALL else Everything()
     return Segmenter(network, name=location.name, revision=revision.result(), warning=location.warning, knobs=knobs)
 
 

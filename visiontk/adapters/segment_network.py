@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from visiontk.errors import DeviceError, first_line
-from visiontk.runtime import Started, memory_errors
+from visiontk.runtime import Runtime, Started, memory_errors
 
 from .segment_types import Mask, ObjectPrompt
 
@@ -22,6 +22,7 @@ from .segment_types import Mask, ObjectPrompt
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What `sam2` holds for the logits of "surely" and "surely not", as in SAM2Base._use_mask_as_output.
 SURE = 10.0
+SMALL = 512  # sides in pixels below this are those of a small model
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Features:
     def folded(self, level: int) -> Tensor:
         """A map as (1, channels, height, width)."""
         return self.maps[level].permute(1, 2, 0).view(1, -1, *self.shapes[level])
+
+
+def start(runtime: Runtime, size: int) -> Started:
+    """The runtime in force for a model that sees ``size`` x ``size`` pixels. Raises DeviceError.
+
+    On a CPU ``auto`` is fp32 for a small model: bf16 costs more per layer than it saves in so few pixels, even where it is multiplied fast.
+    """
+    started = runtime.start()
+    if size < SMALL and runtime.dtype == "auto" and started.device.type == "cpu":
+        return replace(started, dtype=torch.float32)
+    return started
 
 
 class Network:

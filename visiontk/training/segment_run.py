@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from visiontk.adapters.segment import locate
+from visiontk.adapters.segment_network import start
+from visiontk.adapters.segment_weights import image_size, read_config
 from visiontk.adapters.weights_file import sha256
 from visiontk.errors import ModelUnavailable, first_line
 from visiontk.runtime import Runtime, Started, memory_errors
@@ -46,13 +48,14 @@ def run(
         VisiontkError: with a message that says what to do.
     """
     plan.check()
-    started = replace(runtime, seed=plan.seed).start()
+    config = config_file(plan)
+    started = start(replace(runtime, seed=plan.seed), image_size(read_config(config), str(config)))
     training = Training(plan, started)
     if plan.model is not None and plan.config is not None:
         listener.warn(f"{training.built.taken:.1%} of the parameters are those of {plan.model}; what does not fit is new")
     with memory_errors():
         training.try_out()
-    made_of = {"config_sha256": sha256(config_file(plan))}
+    made_of = {"config_sha256": sha256(config)}
     if plan.model is not None:
         made_of["model_sha256"] = sha256(locate(plan.model).weights)
     folder = claim(plan, "segment", started, out, overwrite=overwrite, **made_of)
