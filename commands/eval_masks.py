@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     IndexMap = NDArray[np.uint16]
 
+BINARY = 255  # a mask of 0 and 255 is one object
 _COLOURED = (2, 6)  # the 26th byte of a PNG with colours of its own: what kind of colour
 
 
@@ -30,10 +31,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frames:
-    """A video, or a set of images, whose masks are maps of object numbers: ``00000.png`` and so on, by name without the suffix."""
+    """A video, or a set of images, whose masks are maps of object numbers: ``00000.png`` and so on, by name without the suffix.
+
+    Where ``shown`` is given, the maps tell no numbers but where that object is: everything above 0.
+    """
 
     name: str
     files: dict[str, Path]
+    shown: int | None = None
 
     def names(self) -> list[str]:
         return sorted(self.files)
@@ -75,7 +80,18 @@ class Frames:
         from visiontk.metrics.regions import split
 
         found = self.map(frame)
+        if self.shown is not None:
+            found = (found > 0) * found.dtype.type(self.shown)
         return Picture(found.shape, split(found) if only is None else {only: found == only})
+
+    def is_binary(self) -> bool:
+        """Whether the first frame that holds anything holds nothing but 255. Raises UsageError."""
+        first = next((found for frame in self.names() if (found := self.map(frame)).any()), None)
+        return first is not None and bool(((first == 0) | (first == BINARY)).all())
+
+    def numbers(self) -> set[int]:
+        """The objects of all frames. Raises UsageError."""
+        return {number for frame in self.names() for number in self.masks(frame, None).masks}
 
 
 @dataclass(frozen=True)

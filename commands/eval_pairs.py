@@ -13,8 +13,6 @@ from .eval_masks import Folders, Frames, Lines, Picture, Truth, Video
 if TYPE_CHECKING:
     from visiontk.metrics.protocols import Masks
 
-BINARY = 255  # a mask of 0 and 255 is one object
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -100,15 +98,21 @@ def _noted(pairs: list[Pair], warn: Callable[[str], None]) -> list[Pair]:
 def _pairs(truth: Truth, predicted: Video) -> list[Pair]:
     if isinstance(truth, Folders):
         shift = int(truth.counts_from_0 and not predicted.counts_from_0)
+        predicted = _numbered(predicted, truth.name, lambda: {only + shift for only in truth.objects})
         return [Pair(truth, predicted, only, truth.names(only), False, shift) for only in truth.objects]
-    return [Pair(truth, _counted(predicted, truth.names()), None, truth.names(), _is_binary(truth))]
+    if truth.is_binary():
+        return [Pair(truth, _counted(predicted, truth.names()), None, truth.names(), True)]
+    return [Pair(truth, _counted(_numbered(predicted, truth.name, truth.numbers), truth.names()), None, truth.names(), False)]
 
 
-def _is_binary(truth: Frames) -> bool:
-    """Whether the first frame that holds anything holds nothing but 255."""
-    highest = (found for frame in truth.names() if (found := truth.map(frame)).any())
-    first = next(highest, None)
-    return first is not None and bool(((first == 0) | (first == BINARY)).all())
+def _numbered(predicted: Video, name: str, wanted: Callable[[], set[int]]) -> Video:
+    """Masks of 0 and 255 show the one object that there is in truth, whatever its number. Raises UsageError where there are several."""
+    if not isinstance(predicted, Frames) or not predicted.is_binary():
+        return predicted
+    objects = wanted()
+    if len(objects) > 1:
+        raise UsageError(f"PRED shows one object of {name}, as 0 and 255, and GT has {len(objects)}; give maps of object numbers")
+    return replace(predicted, shown=next(iter(objects), None))
 
 
 def _merge(picture: Picture) -> Masks:

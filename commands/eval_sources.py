@@ -14,6 +14,7 @@ from . import running
 from .eval_masks import Folders, Frames, Lines, Truth, Video
 
 SUFFIX = ".png"
+_OF_PICTURES = "-masks"  # `visiontk segment --save masks` names those of pictures so
 
 
 def read_truth(name: str) -> dict[str, Truth]:
@@ -72,8 +73,9 @@ def _video(folder: Path) -> Truth | None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found = (path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith("."))
-    return {path.stem: path for path in found}
+    found = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith(".")]
+    kind = _OF_PICTURES if all(path.stem.endswith(_OF_PICTURES) for path in found) else ""
+    return {path.stem.removesuffix(kind): path for path in found}
 
 
 def _folders(folder: Path) -> list[Path]:

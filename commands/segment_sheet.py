@@ -20,7 +20,8 @@ WIDTH = 320  # pixels
 class Sheet:
     """Collects overlays, of which it wants every one, then every second, every fourth ..., and at the end writes the sheet.
 
-    It is named ``contact-sheet.png``, with a number where there is one already, beside what ``out`` names.
+    It is named ``contact-sheet.jpg``, with a number where there is one already, beside what ``out`` names; no PNG, as `eval segment`
+    would take that for a mask.
     """
 
     def __init__(self, out: str | None, *, overwrite: bool = False) -> None:
@@ -59,8 +60,8 @@ class Sheet:
         count = min(MOST, len(self._pictures))
         chosen = [self._pictures[number * len(self._pictures) // count] for number in range(count)]
         sheet = contact_sheet([picture for picture, _ in chosen], [name for _, name in chosen], width=WIDTH)
-        path = self._naming.path({"path": "contact-sheet"}, 0, "", ".png")
-        write(path, lambda file: sheet.save(file, format="PNG"))
+        path = self._naming.path({"path": "contact-sheet"}, 0, "", ".jpg")
+        write(path, lambda file: sheet.save(file, format="JPEG", quality=92))
         say(f"a contact sheet is in {path}")
 
 

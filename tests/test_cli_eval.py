@@ -176,6 +176,25 @@ def test_binary_masks_are_one_object(evaluate: Evaluate) -> None:
             assert (line["object"], line["J"], mean["J&F"]) == (1, 1, 1)
 
 
+def test_predictions_of_0_and_255_show_the_one_object_of_numbered_truth(evaluate: Evaluate) -> None:
+    truth = MASKS["nothing-predicted/gt"]
+    assert set(np.unique(truth)) == {0, 1}
+    save_video("pred", truth * 255)
+    save_video("gt", truth)
+    save_video("third", truth * 3)
+    save_video("sav/clip/000", truth * 255)
+    for gt, number, protocols in (("gt", 1, ("davis2017", "sav")), ("third", 3, ("sav",)), ("sav/clip", 0, ("sav",))):
+        for protocol in protocols:
+            result = evaluate("pred", gt, "--protocol", protocol)
+            assert [(line.get("object"), line["J"]) for line in result.records] == [(number, 1), (None, 1)]
+    save("a.png", np.array([[255, 255, 0]], np.uint8))
+    save("b.png", np.array([[1, 0, 0]], np.uint8))
+    assert evaluate("a.png", "b.png").records[-1]["mIoU"] == 0.5
+    save("b.png", np.array([[1, 2, 0]], np.uint8))
+    result = evaluate("a.png", "b.png")
+    assert result.code == 2 and "PRED shows one object of b, as 0 and 255, and GT has 2" in result.error
+
+
 def test_iou_of_two_pictures(evaluate: Evaluate) -> None:
     save("a.png", np.array([[1, 1, 2, 9]], np.uint8))
     save("b.png", np.array([[1, 2, 2, 3]], np.uint8))
@@ -198,6 +217,19 @@ def test_miou_of_a_folder_of_images(evaluate: Evaluate) -> None:
         *objects, mean = evaluate(pred, "gt", "--protocol", "miou").records
         assert [(line["image"], line["IoU"]) for line in objects] == [("cat", 0.5), ("dog", 1)]
         assert (mean["images"], mean["mIoU"]) == (2, 0.75)
+
+
+def test_masks_of_pictures_as_segment_names_them(evaluate: Evaluate) -> None:
+    """``cat-masks.png`` is of ``cat.png``, where all names in the folder end so."""
+    mask = np.array([[1, 2, 0]], np.uint8)
+    for name in ("cat", "dog"):
+        save(f"gt/{name}.png", mask)
+        save(f"pred/{name}-masks.png", mask)
+    *objects, mean = evaluate("pred", "gt", "--protocol", "miou").records
+    assert {line["image"] for line in objects} == {"cat", "dog"} and mean["mIoU"] == 1
+    save("pred/note.png", mask)
+    result = evaluate("pred", "gt", "--protocol", "miou")
+    assert result.code == 2 and "no frame of" in result.error
 
 
 def test_images_are_told_from_the_frames_of_a_video(evaluate: Evaluate) -> None:
