@@ -66,16 +66,9 @@ def _is_doubtful(name: str) -> bool:
 
 
 def _is_video(name: str) -> bool:
-    from visiontk.media import images, video
+    from visiontk.media import sniff, video
 
-    if os.path.splitext(name)[1].lower() in video.VIDEO_SUFFIXES:  # noqa: PTH122
-        return True
-    try:
-        with open(name, "rb") as file:  # noqa: PTH123
-            head = file.read(64)
-        return video.looks_like_video(head) and not images.looks_like_image(head)
-    except OSError:
-        return False
+    return os.path.splitext(name)[1].lower() in video.VIDEO_SUFFIXES or sniff.is_video_file(name)  # noqa: PTH122
 
 
 def _error(item: Item[Image]) -> ItemError | None:

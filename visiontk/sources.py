@@ -8,7 +8,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -16,12 +15,11 @@ from PIL.Image import Image
 
 from . import listing
 from .errors import ItemError
-from .media import clips, files, images, pipes, video
+from .media import clips, files, images, pipes, sniff, video
 from .media.clips import Clip
 from .records import Item, Record, decode, failed
 
 _GIF_TICK_S = 0.01
-_HEAD = 256  # bytes that tell any video
 
 
 @dataclass(frozen=True)
@@ -283,7 +281,7 @@ def _from_url(url: str, reading: Reading) -> Iterator[Item[Any]]:
     except ItemError as error:
         yield failed(record, error)
         return
-    if video.looks_like_video(data[:_HEAD]):
+    if video.looks_like_video(data[: sniff.HEAD]):
         yield from _from_video(record, io.BytesIO(data), reading)
     else:
         yield from _from_bytes(record, data, reading)
@@ -291,7 +289,7 @@ def _from_url(url: str, reading: Reading) -> Iterator[Item[Any]]:
 
 def _fetched(url: str, reading: Reading) -> Any:
     data = files.fetch(url)
-    if not video.looks_like_video(data[:_HEAD]):
+    if not video.looks_like_video(data[: sniff.HEAD]):
         return _decode(data, reading)
     if reading.whole:
         return clips.from_source(io.BytesIO(data))
@@ -309,11 +307,4 @@ def _is_video(path: str) -> bool:
     """Whether a file without a telling name starts like a video, or is a camera. Pipes are not opened: what is read from them is gone."""
     if video.is_camera(path):
         return True
-    if not os.path.isfile(path):  # noqa: PTH113  as listing.is_folder
-        return False
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(64)
-    except OSError:
-        return False
-    return video.looks_like_video(head) and not images.looks_like_image(head)
+    return os.path.isfile(path) and sniff.is_video_file(path)  # noqa: PTH113  as listing.is_folder

@@ -6,16 +6,25 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
+from . import sniff
+
 
 def read_head(pipe: io.RawIOBase) -> bytes:
-    """Up to 64 bytes. Text is not waited for once a line is there, so that a slow pipe of names gets its first answer at once."""
+    """Up to 64 bytes, or as many as tell an MPEG transport stream where the first of its marks is there.
+
+    Text is not waited for once a line is there, so that a slow pipe of names gets its first answer at once.
+    """
     head = b""
-    while len(head) < 64 and not (b"\n" in head and head[:1] not in b"\x89\xff\x00"):
-        part = pipe.read(64 - len(head))
+    while True:
+        packets = sniff.may_be_transport_stream(head)
+        binary = head[:1] in (b"\x89", b"\xff", b"\x00") or (packets and b"\x00" in head)
+        missing = (sniff.HEAD if packets else 64) - len(head)
+        if missing <= 0 or (b"\n" in head and not binary):
+            return head
+        part = pipe.read(missing)
         if not part:
-            break
+            return head
         head += part
-    return head
 
 
 def lines(head: bytes, pipe: io.RawIOBase, end: bytes) -> Iterator[bytes]:

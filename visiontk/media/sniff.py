@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _IMAGE_PREFIXES = (
     b"\xff\xd8\xff",  # JPEG, MPO
@@ -33,6 +34,7 @@ _VIDEO_PREFIXES = (
     b"DKIF",  # IVF
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01",  # MXF
 )
+HEAD = 200  # bytes that tell any of them
 _TS_PACKET = 188
 _M2TS_PACKET = 192
 
@@ -60,7 +62,7 @@ def is_heic(head: bytes) -> bool:
 
 
 def looks_like_video(head: bytes) -> bool:
-    """Whether ``head`` is the start of a video container. 32 bytes suffice, but for MPEG-TS (193 bytes) and Ogg (64 bytes)."""
+    """Whether ``head`` is the start of a video container. 32 bytes suffice, but for MPEG-TS (``HEAD``) and Ogg (64 bytes)."""
     if head.startswith(_VIDEO_PREFIXES):
         return True
     if head[4:8] == b"ftyp":
@@ -74,8 +76,23 @@ def looks_like_video(head: bytes) -> bool:
     return _is_transport_stream(head)
 
 
+def is_video_file(path: str) -> bool:
+    """Whether a file starts like a video; one that cannot be read does not."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    return looks_like_video(head) and not looks_like_image(head)
+
+
+def may_be_transport_stream(head: bytes) -> bool:
+    """Whether ``head`` has the first mark of an MPEG transport stream, which is also the "G" of any text."""
+    return b"G" in (head[:1], head[4:5])
+
+
 def _is_transport_stream(head: bytes) -> bool:
-    # Each packet begins with 0x47, which is also the "G" of any text: the second packet's mark is needed as well.
+    # Each packet begins with the mark, so the second one's is asked as well.
     return (head[:1] == b"\x47" and head[_TS_PACKET : _TS_PACKET + 1] == b"\x47") or (
         head[4:5] == b"\x47" and head[4 + _M2TS_PACKET : 5 + _M2TS_PACKET] == b"\x47"
     )
