@@ -132,16 +132,16 @@ class ClipFiles:
 
         path = self._paths.get(Kind.overlay)
         file = self._stack.enter_context(_kept(writing(path) if path else _to_output(), lambda: self._plays() and self._may_replace(path)))
-        end = None if self._last is None else frame.time + (self._last - self._first + 1) / frame.rate
         return self._stack.enter_context(
             VideoWriter(
                 file,
                 width=drawn.width,
                 height=drawn.height,
                 fps=frame.rate,
+                pixel_aspect=frame.pixel_aspect,
                 audio_from=self._clip.sound,
                 audio_start=frame.time if self._first else None,
-                audio_end=end,
+                audio_outlasts=self._last is None,
             )
         )
 
@@ -151,7 +151,7 @@ class ClipFiles:
 
         path = self._paths[Kind.npz]
         if self._arrays is None:
-            self._arrays = MaskArrays(self._stack.enter_context(Spool()), seen.image.height, seen.image.width)
+            self._arrays = MaskArrays(self._stack.enter_context(Spool()), seen.image.height, seen.image.width, video=True)
             self._stack.callback(self._save_arrays, self._arrays)
         for one in seen.objects:
             self._arrays.add(one.object_id, one.mask, one.score, frame.index)

@@ -104,9 +104,9 @@ def test_spools_give_back_what_was_put_in() -> None:
             spool[4]
     with FrameSpool() as frames:
         for number in range(3):
-            frames.keep(VideoFrame(number + 7, number / 3, noise(number), 29.97))
+            frames.keep(VideoFrame(number + 7, number / 3, noise(number), 29.97, 16 / 15))
         back = frames.frame(1)
-        assert (back.index, back.time, back.rate) == (8, 1 / 3, 29.97)
+        assert (back.index, back.time, back.rate, back.pixel_aspect) == (8, 1 / 3, 29.97, 16 / 15)
         np.testing.assert_array_equal(np.asarray(back.image), np.asarray(noise(1)))
 
 

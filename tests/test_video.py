@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from visiontk.errors import ItemError, UsageError
+from visiontk.media import pipes, sniff
 from visiontk.media.images import looks_like_image
 from visiontk.media.sniff import looks_like_video as sniffed
 from visiontk.media.video import VIDEO_SUFFIXES, VideoFrame, looks_like_video, probe, read_frames
@@ -50,6 +51,7 @@ def encode(
     time_base: Fraction = Fraction(1, 25),
     rotation: int = 0,
     hflip: bool = False,
+    aspect: Fraction | None = None,
     path: Path | None = None,
     flags: str = "",
 ) -> bytes:
@@ -57,6 +59,8 @@ def encode(
     with av.open(target, "w", format=form, options={"movflags": flags} if flags else {}) as container:
         stream: Any = container.add_stream(codec, rate=25, options=LOSSLESS.get(codec, {}))
         stream.pix_fmt = pix_fmt
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         stream.codec_context.time_base = time_base
         if rotation or hflip:
             if not hasattr(stream, "set_display_rotation"):
@@ -251,6 +255,39 @@ def test_playlists_open_nothing(tmp_path: Path) -> None:
     for text in (playlist, f"ffconcat version 1.0\nfile '{tmp_path}/real.mp4'\n"):
         got, error = read_broken(text.encode())
         assert (got, error.kind) == ([], "broken")
+
+
+@pytest.mark.parametrize(("rotation", "shown"), [(0, 16 / 11), (90, 11 / 16), (180, 16 / 11), (270, 11 / 16)])
+def test_pixels_that_are_not_square(rotation: int, shown: float) -> None:
+    assert [frame.pixel_aspect for frame in read(clip(2, aspect=Fraction(16, 11), rotation=rotation))] == pytest.approx([shown] * 2)
+    assert {frame.pixel_aspect for frame in read(clip(3, rotation=rotation))} == {1}
+
+
+class _Drips(io.RawIOBase):
+    """A pipe that gives a byte at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest = data
+
+    def read(self, size: int = -1) -> bytes:
+        part, self.rest = self.rest[:1], self.rest[1:]
+        return part
+
+
+@pytest.mark.parametrize("packets", ["188", "192"])
+def test_transport_streams_are_told_from_names_that_begin_with_a_g(packets: str, tmp_path: Path) -> None:
+    """The mark of a packet is a "G": the second packet's tells, and a line that is there is not waited for."""
+    data = clip(3, form="mpegts")
+    if packets == "192":  # of a camcorder: four bytes of time before each packet
+        data = b"".join(bytes(4) + data[at : at + 188] for at in range(0, len(data), 188))
+    assert looks_like_video(pipes.read_head(_Drips(data)))
+    (tmp_path / "no-suffix").write_bytes(data)
+    assert sniff.is_video_file(str(tmp_path / "no-suffix"))
+    for names in (b"Gull.jpg\nGoose.jpg\n", b"all/G.jpg\n", b"Gull.jpg\n" * 40):
+        pipe = _Drips(names)
+        head = pipes.read_head(pipe)
+        assert head == names[: names.index(b"\n") + 1] and not looks_like_video(head)
+    assert not looks_like_video(pipes.read_head(_Drips(b"Gull.jpg\0" * 40)))
 
 
 @pytest.mark.parametrize("data", [b"", b"text\n", b"\0" * 5000, b"\0\0\0\x20ftypisom" + b"\0" * 100, b"\x1a\x45\xdf\xa3" + b"\xff" * 90])

@@ -71,6 +71,10 @@ def test_frame_rates_are_kept_exactly(fps: float) -> None:
     assert [frame.time for frame in read(data)] == pytest.approx([number / fps for number in range(20)], rel=1e-9)
 
 
+def test_pixels_that_are_not_square_stay_so() -> None:
+    assert {frame.pixel_aspect for frame in read(written([None] * 3, pixel_aspect=16 / 11))} == {16 / 11}
+
+
 def test_variable_frame_rates() -> None:
     times = [0, 0.04, 0.05, 0.5, 0.533333, 1.7, 1.701, 3.0]
     data = written(times)
@@ -281,10 +285,19 @@ def test_sound_that_outlasts_the_picture_is_kept() -> None:
 def test_a_part_of_a_video_has_that_part_of_the_sound(name: str, codec: str) -> None:
     source = clip(name, codec)
     start = next(frame.time for frame in read_frames(source) if frame.index == 25)
-    data = copied(source, skip=start - 0.01, until=start + 0.99, audio_start=start, audio_end=start + 1)
+    data = copied(source, skip=start - 0.01, until=start + 0.99, audio_start=start, audio_outlasts=False)
     assert flash(data) == pytest.approx((0.6, 0.8), abs=0.001)
     assert beep(data) == pytest.approx((0.6, 0.8), abs=0.006)
     assert length_of(data, "video") == pytest.approx(1) and length_of(data, "audio") == pytest.approx(1, abs=0.03)
+
+
+def test_sound_that_does_not_outlast_a_picture_of_varying_rate() -> None:
+    file = io.BytesIO()
+    with VideoWriter(file, width=WIDTH, height=HEIGHT, fps=25, audio_from=clip("a.mkv", "pcm_s16le"), audio_outlasts=False) as writer:
+        for number, time in enumerate([0, 0.5, 1.0, 2.0, 2.04]):
+            writer.write(picture(number), time)
+    assert length_of(file.getvalue(), "video") == pytest.approx(2.08)
+    assert length_of(file.getvalue(), "audio") == pytest.approx(2.08, abs=0.03)
 
 
 def test_rates_that_aac_lacks() -> None:

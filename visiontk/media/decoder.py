@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _DEFAULT_FPS = 25.0
+_QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE)
 
 
 class Decoder:
@@ -100,6 +101,12 @@ def to_image(frame: av.VideoFrame) -> Image.Image:
         raise ItemError("broken", f"a frame of the video cannot be converted to RGB ({error})") from error
     method = _display_transpose(frame)
     return image if method is None else image.transpose(method)
+
+
+def pixel_aspect(frame: av.VideoFrame, stream: VideoStream) -> float:
+    """Width over height of a pixel of what `to_image` gives; 1 where the file says nothing of it."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return 1 / aspect if _display_transpose(frame) in _QUARTER_TURNS else aspect
 
 
 def _display_transpose(frame: av.VideoFrame) -> Image.Transpose | None:

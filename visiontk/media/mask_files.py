@@ -42,16 +42,15 @@ class MaskArrays:
     A row for each object, in a video for each object on each frame. They wait packed in a spool, because the file begins with their number.
     """
 
-    def __init__(self, spool: Spool, height: int, width: int) -> None:
-        self._spool, self._shape = spool, (height, width)
+    def __init__(self, spool: Spool, height: int, width: int, *, video: bool) -> None:
+        self._spool, self._shape, self._video = spool, (height, width), video
         self._ids, self._scores, self._frames = array("q"), array("f"), array("q")
 
-    def add(self, number: int, mask: Mask, score: float, frame: int | None = None) -> None:
+    def add(self, number: int, mask: Mask, score: float, frame: int = 0) -> None:
         self._spool.append(zlib.compress(np.packbits(mask).tobytes(), 1))
         self._ids.append(number)
         self._scores.append(score)
-        if frame is not None:
-            self._frames.append(frame)
+        self._frames.append(frame)
 
     def write(self, file: BinaryIO) -> None:
         """The whole archive, compressed. Loads with ``numpy.load(FILE)``, without pickles."""
@@ -67,7 +66,7 @@ class MaskArrays:
                 ("scores", self._scores, "<f4"),
                 ("frames", self._frames, "<i8"),
             ]
-            for name, values, dtype in columns[: 3 if self._frames else 2]:
+            for name, values, dtype in columns[: 3 if self._video else 2]:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     _npy_header(member, dtype, (len(values),))
                     member.write(np.array(values, dtype).tobytes())

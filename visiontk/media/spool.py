@@ -15,7 +15,7 @@ from PIL import Image
 from visiontk.errors import OutputError
 from visiontk.media.video import VideoFrame
 
-_ABOUT = struct.Struct("<qdd")  # index, time, rate
+_ABOUT = struct.Struct("<qddd")  # index, time, rate, pixel aspect
 
 
 class Spool:
@@ -64,16 +64,16 @@ class FrameSpool(Spool):
 
     def keep(self, frame: VideoFrame) -> None:
         data = io.BytesIO()
-        data.write(_ABOUT.pack(frame.index, frame.time, frame.rate))
+        data.write(_ABOUT.pack(frame.index, frame.time, frame.rate, frame.pixel_aspect))
         frame.image.save(data, format="PNG", compress_level=1)
         self.append(data.getvalue())
 
     def frame(self, number: int) -> VideoFrame:
         piece = self[number]
-        index, time, rate = _ABOUT.unpack_from(piece)
+        index, time, rate, aspect = _ABOUT.unpack_from(piece)
         image = Image.open(io.BytesIO(piece[_ABOUT.size :]), formats=["PNG"])
         image.load()
-        return VideoFrame(index, time, image, rate)
+        return VideoFrame(index, time, image, rate, aspect)
 
 
 def temporary_file() -> IO[bytes]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from visiontk.errors import ItemError, UsageError
 from visiontk.media.containers import is_cut
-from visiontk.media.decoder import Clock, Decoder, frame_rate, to_image
+from visiontk.media.decoder import Clock, Decoder, frame_rate, pixel_aspect, to_image
 from visiontk.media.images import MAX_PIXELS
 from visiontk.media.sniff import looks_like_video
 
@@ -43,13 +43,14 @@ _VIDEO4LINUX = 81  # the major number of Linux's cameras; Documentation/admin-gu
 class VideoFrame:
     """``index``: position in the file, from 0. ``time``: seconds, as the file says; of a camera, since its first frame.
 
-    ``image``: RGB, upright. ``rate``: frames per second of the file.
+    ``image``: RGB, upright. ``rate``: frames per second of the file. ``pixel_aspect``: width over height of a pixel where it is shown.
     """
 
     index: int
     time: float
     image: Image.Image
     rate: float = 25.0
+    pixel_aspect: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def _read(source: str | BinaryIO, every: int | None, fps: float | None, start_in
             origin = time if origin is None else origin
             time -= origin
             if keep(index, time) and index >= start_index:
-                yield VideoFrame(index, time, to_image(frame), rate)
+                yield VideoFrame(index, time, to_image(frame), rate, pixel_aspect(frame, stream))
         if index < 0:
             raise _no_frame()
         if cut:

@@ -33,6 +33,7 @@ _TICKS = 90_000  # a second has at least so many
 _SLOWEST = Fraction(1, 1000)  # of the rates that the encoder is told; the frames have their own times
 _LONGEST_STEP = 2**31 - 1  # ticks; MP4 and its readers keep a frame's duration in 32 bits
 _LEAD_IN_S = 0.1  # sound this much before the first frame is the codec's run-up, or not worth a start without a picture
+_LARGEST_ASPECT = 1000  # numbers that its numerator and denominator may reach, far below the 16 bits that H.264 has for them
 _BT709, _LIMITED = 1, 1  # H.273: matrix, transfer function and primaries of HDTV; luma from 16 to 235
 
 
@@ -57,18 +58,20 @@ class VideoWriter:
         width: int,
         height: int,
         fps: float,
+        pixel_aspect: float = 1.0,
         audio_from: str | None = None,
         audio_start: float | None = None,
-        audio_end: float | None = None,
+        audio_outlasts: bool = True,
     ) -> None:
         """
         Args:
             file: an open file that can seek.
             width, height: of the frames, in pixels.
             fps: frames per second, for the times of frames that are written without one.
+            pixel_aspect: width over height of a pixel where the video is shown.
             audio_from: a video file whose sound is taken.
             audio_start: where the first frame stands in that file, in seconds of ``VideoFrame.time``; by default its first frame.
-            audio_end: where in that file the sound stops, likewise; by default at its end.
+            audio_outlasts: what there is of it after the last frame is taken too.
 
         Raises:
             ValueError: sizes below 1, or an impossible frame rate.
@@ -102,12 +105,14 @@ class VideoWriter:
             context.time_base = self._tick
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED
+            context.sample_aspect_ratio = Fraction(pixel_aspect).limit_denominator(_LARGEST_ASPECT)
         self._sound: _Sound | None = None
         if audio_from is not None:
             try:
-                self._sound = _Sound(audio_from, self._container, audio_start, audio_end)
+                self._sound = _Sound(audio_from, self._container, audio_start)
             except ItemError as error:
                 self.warning = f"the sound of {audio_from} is missing: {error.message}"
+        self._outlasts = audio_outlasts
         self._lead_in = round(self._sound.lead_in / self._tick) if self._sound else 0
 
     def __enter__(self) -> Self:
@@ -154,7 +159,7 @@ class VideoWriter:
             self._container.mux(packet)
 
     def _finish(self, *, whole: bool) -> None:
-        """Write what the encoders hold and the file's index. Not ``whole``: the sound ends with the picture."""
+        """Write what the encoders hold and the file's index. Not ``whole``: the sound ends with the picture in any case."""
         if self._broken:
             self._sound = None
             return
@@ -162,7 +167,7 @@ class VideoWriter:
             if self._count:
                 self._mux(self._video.encode(None))
                 if self._sound:
-                    self._sound.finish(math.inf if whole else self._end())
+                    self._sound.finish(math.inf if whole and self._outlasts else self._end())
             self._container.close()
         self.finished = True
         if self._sound and self._sound.damaged:
@@ -191,7 +196,7 @@ class _Sound:
         damaged: whether parts could not be read.
     """
 
-    def __init__(self, path: str, target: OutputContainer, start: float | None, end: float | None) -> None:
+    def __init__(self, path: str, target: OutputContainer, start: float | None) -> None:
         self._stack = ExitStack()
         self._source = self._stack.enter_context(_container(self._stack.enter_context(_file(path))))
         known = [stream for stream in self._source.streams.audio if stream.codec_context is not None and stream.rate]
@@ -202,14 +207,13 @@ class _Sound:
         lead_in = first_frame - min((_start_of(stream) for stream in known), default=first_frame)
         self.lead_in = lead_in if start is None and lead_in > _LEAD_IN_S else 0.0
         self._origin = (first_frame if start is None else start) - self.lead_in
-        self._end = math.inf if end is None else end - self._origin
         self.damaged = False
         self._packets = self._read(known)
         self._next = next(self._packets, None)
 
     def write_until(self, time: float) -> None:
         """Write what is to be heard before ``time``, in seconds of the new file."""
-        while self._next and self._next[0] < min(time, self._end):
+        while self._next and self._next[0] < time:
             _, packet = self._next
             with self._surviving():
                 self._tracks[packet.stream_index].write(packet, self._origin)
