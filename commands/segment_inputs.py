@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from visiontk import stream
-from visiontk.errors import DeviceError, ItemError, OutOfMemory
+from visiontk.errors import DeviceError, ItemError, OutOfMemory, UsageError
 from visiontk.prompts import Prompt
 from visiontk.records import Item, Record
 from visiontk.resume import Held
@@ -105,6 +105,8 @@ class Run:
             held = self._held_lines(item, clip)
             if self._is_held(clip, found, held):
                 return
+            if held and not clip.again:
+                self._check_live(item.record, len(held))
             with closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames:  # type: ignore[type-var]
                 for tracked, seen, record, files in self._tracked(item, clip, found, frames, len(held)):
                     at, come = tracked.frame.index + 1, True
@@ -160,6 +162,15 @@ class Run:
         paths = {line["path"] for line in lines}
         self.artefacts.naming.free(file for file, path in self.held.files.items() if path in paths)
         return False
+
+    def _check_live(self, record: Record, count: int) -> None:
+        """What comes from a camera or a pipe may be something else than before, and frames that are held get no line. Raises UsageError."""
+        from visiontk.media.video import is_camera
+
+        if is_camera(record["path"]):
+            raise UsageError(f"{record['path']} is a camera, which does not show again what it has shown; name a new file with --resume")
+        first = "frame" if count == 1 else f"{count} frames"
+        self.artefacts.warn(f"the first {first} of the pipe count as answered before; for another video name a new file with --resume")
 
     def _result(self, about: Record, texts: list[str] | None, seen: Seen, files: Record, seconds: float) -> Record:
         value: Record = {"model": self.segmenter.name, "revision": self.segmenter.revision, **about}

@@ -106,7 +106,7 @@ class Seen:
         from visiontk.media.spool import Spool
 
         with Spool() as spool:
-            arrays = MaskArrays(spool, self.image.height, self.image.width)
+            arrays = MaskArrays(spool, self.image.height, self.image.width, video=False)
             for one in self.objects:
                 arrays.add(one.object_id, one.mask, one.score)
             arrays.write(file)
@@ -160,11 +160,9 @@ class Artefacts:
         Raises:
             ItemError: ``exists``.
             OutputError: a file cannot be written.
-            UsageError: the one name that is given is that of a video.
+            UsageError: the name that is given is of another type than all that is saved of a picture.
         """
-        out = str(self.naming.out)
-        if Kind.overlay in self.kinds and out.lower().endswith(CLIP_SUFFIXES[Kind.overlay]):
-            raise UsageError(f"-o {out}: {record.get('path')} is a picture, whose overlay is a PNG; name a .png or a folder")
+        self._check_name(record)
         drawn = self.draw(record, seen)
         if self.naming.out == "-":
             assert drawn is not None
@@ -187,6 +185,16 @@ class Artefacts:
                 files[kind.value] = str(path)
         self._remove_earlier(record, index, {path for _, path, _ in planned})
         return files | self.add_to_coco(record, seen)
+
+    def _check_name(self, record: Record) -> None:
+        out = self.naming.out
+        if out is None or out == "-" or not self.kinds or ("{" not in out and is_folder(out)):
+            return
+        suffixes = [*dict.fromkeys(SUFFIXES.get(kind, ".json") for kind in self.kinds)]
+        given = Path(out).suffix.lower()
+        if given and given not in suffixes:
+            what = f"{record.get('path')} is a picture, and what is saved of it ({', '.join(self.kinds)}) is no {given} file"
+            raise UsageError(f"-o {out}: {what}; name one that ends in {' or '.join(suffixes)}, or a folder")
 
     def _remove_earlier(self, record: Record, index: int, written: Collection[Path]) -> None:
         """What is left of objects that the picture has no more, where names say which object a file is of. Raises OutputError."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT = "point"
 _SAYS_FRAME = re.compile(r"@\d+(#\d+)?\s*$")
 _BINARY = ([1], [255])  # the values of a mask that shows one object and does not number it
+_VOID = 255
 _MOST_GREYS = 64  # a grey picture with more values has soft edges, and does not number objects
 
 
@@ -110,7 +111,10 @@ class Prompts:
         for prompt in found:
             if prompt.frame not in own:
                 raise ItemError("no_frame", f'the prompt "{prompt.text}" is on frame {prompt.frame}, and this is a single picture')
-        return [replace(prompt, frame=0) for prompt in found], texts
+        try:
+            return _join([replace(prompt, frame=0) for prompt in found]), texts
+        except UsageError as error:  # one was on frame 0 by default, and another on the record's own
+            raise ItemError("bad_prompt", str(error)) from error
 
 
 def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
@@ -210,23 +214,31 @@ def _check_number(prompt: Prompt) -> None:
 def _values(file: str) -> list[int]:
     """The values of a mask's file but for 0, rising. Raises ItemError where they are shades of grey."""
     import numpy as np
-    from PIL import Image
 
-    values: list[int] = [int(value) for value in np.unique(_index_map(file))]
-    if len(values) > _MOST_GREYS:
-        with Image.open(file) as picture:
-            grey = picture.mode == "L"
-        if grey:
-            what = f"the mask {file} has {len(values)} different values"
-            raise ItemError("bad_prompt", f"{what}; an indexed mask has one for each object, a binary one 0 and 255: threshold it first")
-    return [value for value in values if value]
+    found = np.unique(_index_map(file)).tolist()
+    values: list[int] = [value for value in found if value]
+    if (len(found) > _MOST_GREYS or (_VOID in values and len(values) > 1)) and _mode(file) == "L":
+        what = f"the mask {file} has {len(found)} different values"
+        raise ItemError("bad_prompt", f"{what}; an indexed mask has one for each object, a binary one 0 and 255: threshold it first")
+    return values
 
 
 @functools.lru_cache(maxsize=4)
 def _index_map(file: str) -> NDArray[np.uint16]:
+    """Object numbers. Of a map with a palette, as DAVIS and VOC have them, 255 beside other numbers is void and left out."""
     from visiontk.media.masks import read_index_map
 
-    return read_index_map(file)
+    found = read_index_map(file)
+    if found.max() == _VOID and (found % _VOID).any() and _mode(file) == "P":
+        found = found % found.dtype.type(_VOID)
+    return found
+
+
+def _mode(file: str) -> str:
+    from PIL import Image
+
+    with Image.open(file) as picture:
+        return picture.mode
 
 
 def _join(found: list[Prompt]) -> list[Prompt]:

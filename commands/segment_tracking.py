@@ -120,7 +120,7 @@ class Feed:
         late = [prompt.frame for prompt in job.prompts] + ([] if job.auto_frame is None else [job.auto_frame])
         if late and (self.last is None or max(late) > self.last):
             ends = "there is none" if self.last is None else f"the last one is {self.last}"
-            raise ItemError("no_frame", f"a prompt is on frame {max(late)}, and {ends}; name an earlier frame after its @")
+            raise ItemError("no_frame", f"a prompt is on frame {max(late)}, and {ends}; name an earlier one after its @, or with --end")
 
     def _check_size(self, image: Image) -> None:
         self._size = self._size or image.size

@@ -249,13 +249,35 @@ def test_masks_that_number_no_objects_or_lack_the_one_asked_for(run: Run, tracke
     Image.fromarray(both).save("two.png")
     assert boxes(run("segment", "a.png", "-p", "mask:two.png#7").records[0]) == {7: box("blue", 6)}
     Image.fromarray(np.resize(np.arange(100, dtype=np.uint8), (HEIGHT, WIDTH))).save("soft.png")
-    for mask, message in (("two.png#5", "two.png has 2, 7"), ("soft.png", "100 different values"), ("soft.png#3", "threshold it first")):
+    Image.fromarray(((both > 0) * 255).astype(np.uint8)).resize((40, 24)).resize((WIDTH, HEIGHT), Image.Resampling.BOX).save("edges.png")
+    for mask, message in (
+        ("two.png#5", "two.png has 2, 7"),
+        ("soft.png", "100 different values"),
+        ("soft.png#3", "threshold it first"),
+        ("edges.png", "threshold it first"),
+    ):
         refused = run("segment", "a.png", "-p", f"mask:{mask}")
         assert refused.code == 2 and message in refused.error
         file, _, number = mask.partition("#")
         own = {"path": "a.png", "prompts": [{"mask": file, **({"object": int(number)} if number else {})}]}
         (record,) = valid(run("segment", stdin=json.dumps(own).encode()), 3)
         assert error(record)[0] == "bad_prompt" and message in error(record)[1]
+
+
+def test_void_in_a_palette_is_no_object(run: Run, trackers: list[ColourTracker]) -> None:
+    """255, as DAVIS and VOC have it around objects. In a map of 16 bits it is a number like others."""
+    picture(6).save("a.png")
+    both = np.zeros((HEIGHT, WIDTH), np.uint8)
+    both[4:24, 12:32], both[8:20, 16:28] = 255, 3
+    palette = Image.fromarray(both, "P")
+    palette.putpalette([0, 0, 0] * 255 + [255, 255, 255])
+    palette.save("void.png")
+    Image.fromarray(both.astype(np.uint16)).save("many.png")
+    assert boxes(run("segment", "a.png", "-p", "mask:void.png").records[0]) == {3: box("red", 6)}
+    run("segment", "a.png", "-p", "mask:void.png#1")
+    np.testing.assert_array_equal(trackers[-1].asked[0][0].mask, both == 3)
+    run("segment", "a.png", "-p", "mask:many.png")
+    assert [prompt.object_id for prompt in trackers[-1].asked[0]] == [3, 255]
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
@@ -606,6 +628,22 @@ def test_a_detectors_box_may_reach_over_the_edge(run: Run, trackers: list[Colour
         assert error(record)[0] == "bad_prompt" and "lies outside the picture" in error(record)[1], "what a person wrote is not bent"
 
 
+def test_a_records_prompts_on_its_own_frame_and_on_none_are_one_objects(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    save_clip("clip.mp4")
+    given = {
+        "path": "clip.mp4",
+        "frame": 3,
+        "prompts": [{"object": 1, "box": [1, 1, 40, 40]}, {"object": 1, "frame": 3, "points": [[20, 20]]}],
+    }
+    (record,) = valid(run("segment", stdin=json.dumps(given).encode()))
+    assert [one["id"] for one in record["segment"]["objects"]] == [1]
+    (asked,) = trackers[-1].asked[0]
+    assert asked.box == (1, 1, 40, 40) and asked.points == ((20, 20),)
+    given["prompts"][1] = {"object": 1, "frame": 3, "box": [2, 2, 9, 9]}  # type: ignore[index]
+    (record,) = valid(run("segment", stdin=json.dumps(given).encode()), 3)
+    assert error(record)[0] == "bad_prompt" and "two boxes" in error(record)[1]
+
+
 def test_a_record_that_says_only_where_an_object_is_not(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     picture(6).save("a.png")
     given = {"path": "a.png", "prompts": [{"object": 4, "points": [[9, 9]], "labels": [0]}]}
@@ -638,7 +676,10 @@ def test_a_prompt_past_the_end(run: Run, trackers: list[ColourTracker], valid: V
     records = valid(run("segment", "clip.mp4", "-p", red_at(0), "-p", "point:5,5@40"), 3)
     assert [boxes(record) for record in records[:-1]] == [{1: box("red", number)} for number in range(FRAMES)]
     assert records[-1]["frame"] == FRAMES
-    assert error(records[-1]) == ("no_frame", "a prompt is on frame 40, and the last one is 11; name an earlier frame after its @")
+    assert error(records[-1]) == (
+        "no_frame",
+        "a prompt is on frame 40, and the last one is 11; name an earlier one after its @, or with --end",
+    )
     for direction in ("backward", "both"):
         (only,) = valid(run("segment", "clip.mp4", "-p", "point:5,5@40", "--direction", direction), 3)
         assert error(only)[0] == "no_frame"

@@ -128,9 +128,12 @@ def test_every_kind_of_a_picture(run: Run, trackers: list[ColourTracker]) -> Non
 
 def test_a_picture_does_not_go_into_a_file_that_is_named_as_a_video(run: Run, trackers: list[ColourTracker]) -> None:
     picture().save("a.png")
-    made = run("segment", "a.png", *POINTS, "-o", "a.mp4")
-    assert made.code == 2 and "a.png is a picture, whose overlay is a PNG; name a .png or a folder" in made.stderr
-    assert [path.name for path in Path().iterdir()] == ["a.png"]
+    for name, save, types in (("a.mp4", "overlay", ".png"), ("a.jpg", "masks,npz", ".png or .npz"), ("{stem}.tif", "coco", ".json")):
+        made = run("segment", "a.png", *POINTS, "-o", name, "--save", save)
+        kinds, given = save.replace(",", ", "), name[-4:]
+        wrong = f"a.png is a picture, and what is saved of it ({kinds}) is no {given} file; name one that ends in {types}, or a folder"
+        assert made.code == 2 and wrong in made.stderr
+    assert [path.name for path in Path().iterdir() if path.suffix != ".json"] == ["a.png"]
 
 
 def test_coco_as_pycocotools_reads_it(run: Run, trackers: list[ColourTracker], capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,6 +189,18 @@ def test_every_kind_of_a_video(run: Run, trackers: list[ColourTracker]) -> None:
     for frame, drawn in enumerate(frames):
         change = np.abs(drawn.astype(int) - np.asarray(picture(frame))).sum(-1)
         assert change[truth(frame)[1]].mean() > 60 > change[40:, :40].mean(), "drawn on, and elsewhere as it was"
+
+
+def test_arrays_of_a_video_without_objects_have_frames_all_the_same(run: Run, trackers: list[ColourTracker]) -> None:
+    record = {"path": save_clip("clip.mp4"), "prompts": []}
+    run("segment", "--save", "npz", "-o", "none.npz", stdin=json.dumps(record).encode())
+    with np.load("none.npz", allow_pickle=False) as arrays:
+        assert {name: arrays[name].shape for name in arrays.files} == {
+            "masks": (0, HEIGHT, WIDTH),
+            "ids": (0,),
+            "scores": (0,),
+            "frames": (0,),
+        }
 
 
 def test_the_metric_reads_both_layouts(run: Run, trackers: list[ColourTracker]) -> None:
@@ -434,10 +449,10 @@ def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path, on_term
     drawn = on_terminal(*arguments, TERM="dumb")
     assert "frame 29" in drawn and re.search(r"30 frames in [\d.]+ s, [\d.]+ a second", drawn)
     assert "an overlay is in visiontk-out/clip-overlay.mp4" in drawn
-    assert "a contact sheet is in visiontk-out/contact-sheet.png" in drawn
-    assert names("visiontk-out") == ["clip-overlay.mp4", "contact-sheet.png"]
-    width, height = Image.open("visiontk-out/contact-sheet.png").size
+    assert "a contact sheet is in visiontk-out/contact-sheet.jpg" in drawn
+    assert names("visiontk-out") == ["clip-overlay.mp4", "contact-sheet.jpg"]
+    width, height = Image.open("visiontk-out/contact-sheet.jpg").size
     assert width > 3 * 320 and height > 2 * 192, "twelve of the frames"
     assert len(video("visiontk-out/clip-overlay.mp4")[0]) == 30
-    assert "contact-sheet-2.png" in on_terminal(*arguments, TERM="dumb"), "asked for by nobody, so put aside and no error"
-    assert names("visiontk-out") == ["clip-overlay-2.mp4", "clip-overlay.mp4", "contact-sheet-2.png", "contact-sheet.png"]
+    assert "contact-sheet-2.jpg" in on_terminal(*arguments, TERM="dumb"), "asked for by nobody, so put aside and no error"
+    assert names("visiontk-out") == ["clip-overlay-2.mp4", "clip-overlay.mp4", "contact-sheet-2.jpg", "contact-sheet.jpg"]

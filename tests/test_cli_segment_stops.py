@@ -113,6 +113,28 @@ def test_other_directions_go_on_too(run: Run, trackers: list[ColourTracker], dir
     assert trackers[-1].asked == []
 
 
+def test_a_pipe_that_goes_on_says_so_and_a_camera_does_not(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["segment", "-", "-p", RED, "--resume", "out.jsonl"]
+    assert "the first" not in run(*arguments, stdin=Path(save_clip("a.mkv", 3)).read_bytes()).stderr
+    again = run(*arguments, stdin=Path(save_clip("b.mkv", 5)).read_bytes())
+    assert "the first 3 frames of the pipe" in again.stderr and "name a new file" in again.stderr
+    assert [record["frame"] for record in read("out.jsonl")] == [0, 1, 2, 3, 4]
+    import av
+
+    from visiontk.media import video
+
+    monkeypatch.setattr(video, "is_camera", lambda path: path == "/dev/video0")
+    monkeypatch.setattr(video, "_camera", lambda path: av.open("a.mkv"))
+    arguments = ["segment", "/dev/video0", "-p", RED, "--resume", "camera.jsonl"]
+    assert run(*arguments).code == 0
+    before = Path("camera.jsonl").read_bytes()
+    result = run(*arguments)
+    assert result.code == 2 and "/dev/video0 is a camera" in result.error
+    assert Path("camera.jsonl").read_bytes() == before
+
+
 def test_a_broken_video_is_not_tried_again(run: Run, trackers: list[ColourTracker]) -> None:
     data = Path(save_clip("whole.mkv")).read_bytes()
     Path("a.mkv").write_bytes(data[: len(data) // 2])

@@ -9,13 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visiontk.errors import UsageError
-from visiontk.prompts import Length, Point, Prompt, from_json, join, parse, read, read_json, resolve
+from visiontk.prompts import Length, Point, Prompt, join, read, read_json, resolve
 
 HALF = Length(50.0, True)
 
 
 def px(value: float) -> Length:
     return Length(float(value), False)
+
+
+def binary(name: str) -> list[int]:
+    """The ids in a mask's file: none."""
+    return []
+
+
+def parse(texts: list[str]) -> list[Prompt]:
+    return join([read(text) for text in texts], binary)
+
+
+def from_json(value: object, where: str) -> list[Prompt]:
+    return join(read_json(value, where), binary)
 
 
 def one(text: str) -> Prompt:
@@ -84,7 +97,7 @@ def test_frame_and_object(text: str, frame: int, number: int) -> None:
     ],
 )
 def test_names_of_masks(text: str, name: str, frame: int, number: int | None) -> None:
-    prompt = one(text)
+    prompt = read(text)
     assert (prompt.mask, prompt.frame, prompt.object_id) == (name, frame, number)
 
 
@@ -175,11 +188,10 @@ def test_conflicts_name_both_prompts(first: str, second: str, what: str) -> None
     parse([first.replace("#", "@8#").replace("@3", ""), second])  # on another frame it is a correction
 
 
-def test_files_of_masks_wait_until_their_ids_are_known() -> None:
+def test_files_of_masks_have_the_ids_that_are_in_them() -> None:
     texts = ["mask:binary.png", "point:1,1", "mask:indexed.png@2"]
-    assert numbers(*texts) == [(0, None), (0, 1), (2, None)]
     inside = {"binary.png": [], "indexed.png": [1, 4]}
-    joined = join([read(text) for text in texts], indices=lambda name: inside[name])
+    joined = join([read(text) for text in texts], inside.__getitem__)
     assert [(prompt.frame, prompt.object_id, prompt.mask) for prompt in joined] == [
         (0, 2, "binary.png"),
         (0, 3, None),
@@ -187,11 +199,11 @@ def test_files_of_masks_wait_until_their_ids_are_known() -> None:
         (2, 4, "indexed.png"),
     ]
     with pytest.raises(UsageError, match=r"two masks for object 4.*"):
-        join([read("mask:indexed.png"), read("mask:x.png#4")], indices=lambda name: inside[name])
+        join([read("mask:indexed.png"), read("mask:x.png#4")], inside.__getitem__)
 
 
 def test_prompts_of_several_places_are_numbered_together() -> None:
-    joined = join([read("point"), *read_json([{"box": [1, 1, 2, 2]}, {"object": 1, "points": [[1, 1]]}], "p.json")])
+    joined = join([read("point"), *read_json([{"box": [1, 1, 2, 2]}, {"object": 1, "points": [[1, 1]]}], "p.json")], binary)
     assert [(prompt.object_id, prompt.text) for prompt in joined] == [(1, "entry 2 of p.json"), (2, "point"), (3, "entry 1 of p.json")]
 
 
@@ -208,9 +220,9 @@ def test_the_json_form() -> None:
         {"mask": "unknown.png"},
     ]
     assert from_json(value, "p.json") == [
-        Prompt(None, 0, mask="unknown.png", text="entry 5 of p.json"),
         Prompt(1, 0, points=(Point(px(5), px(6), True),), text="entry 2 of p.json"),
         Prompt(3, 0, mask=rle, text="entry 4 of p.json"),
+        Prompt(4, 0, mask="unknown.png", text="entry 5 of p.json"),
         Prompt(9, 0, mask="file#1.png", text="entry 3 of p.json"),
         Prompt(
             2,

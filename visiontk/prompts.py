@@ -70,7 +70,7 @@ class Prompt:
     """One object on one frame, not yet in pixels.
 
     Attributes:
-        object_id: from 1 on; None with ``auto``, and with a mask's file that was not given an id, as it may be an index map.
+        object_id: from 1 on; None with ``auto``, and until prompts are joined where none was given.
         frame: from 0 on.
         points, box, mask: what shows the object; at least one of them, and a mask alone.
         mask: a file's path, or COCO RLE.
@@ -89,31 +89,14 @@ class Prompt:
     text: str = ""
 
 
-def parse(texts: Sequence[str]) -> list[Prompt]:
-    """The prompts of all ``--prompt`` options: read, numbered, joined, sorted by frame and id. Raises ``UsageError``."""
-    return join([read(text) for text in texts])
-
-
-def from_json(value: object, where: str) -> list[Prompt]:
-    """The prompts of a ``--prompts`` file or of a record's ``prompts`` key, as ``parse`` gives them.
-
-    ``value`` is a list of objects ``{"object": 1, "frame": 0, "points": [[x, y], ...], "labels": [1, 0], "box": [x0, y0, x1, y1], "mask":
-    "file.png" or {"size": [h, w], "counts": "..."}}``, each with points or a box or a mask. Without ``object`` an entry is a new object,
-    ``frame`` is 0 and ``labels`` all 1 unless given; coordinates are numbers in pixels or strings such as ``"50%"``.
-
-    Raises ``UsageError`` that names ``where`` and the entry, counted from 1.
-    """
-    return join(read_json(value, where))
-
-
-def join(prompts: Sequence[Prompt], indices: Callable[[str], Sequence[int]] | None = None) -> list[Prompt]:
+def join(prompts: Sequence[Prompt], indices: Callable[[str], Sequence[int]]) -> list[Prompt]:
     """Number the prompts that have no id, put those of one object on one frame together, and sort them by frame and id.
 
     A prompt without an id is a new object: 1, 2, 3 ... in the order of the prompts, leaving out the ids that are named. Points add up, and
     go together with a box. To join prompts from several places, give the lists of `read` and `read_json`, which are not yet numbered.
 
-    ``indices`` gives the ids in a mask's file, none where it is binary. With it, masks without an id are numbered too: a binary one is a
-    new object, an index map becomes a prompt for each index (and these count as named). Without it their id stays None.
+    ``indices`` gives the ids in a mask's file, none where it is binary. A mask without an id is a new object where it is binary, and an
+    index map becomes a prompt for each index (and these count as named).
 
     Raises ``UsageError`` for an object with two boxes, two masks, or a mask and something else on one frame.
     """
@@ -121,20 +104,17 @@ def join(prompts: Sequence[Prompt], indices: Callable[[str], Sequence[int]] | No
     named = {prompt.object_id for prompt in spread}
     free = (number for number in count(1) if number not in named)
     everything: dict[int, Prompt] = {}
-    files: list[Prompt] = []
     objects: dict[tuple[int, int], Prompt] = {}
     for prompt in spread:
         if prompt.auto:
             everything.setdefault(prompt.frame, prompt)
-        elif indices is None and isinstance(prompt.mask, str) and prompt.object_id is None:
-            files.append(prompt)
         else:
             number = prompt.object_id or next(free)
             if number > MAX_ID:
                 raise UsageError(f"there are more than {MAX_ID:,} objects; give fewer prompts")
             key = prompt.frame, number
             objects[key] = _together(objects[key], prompt) if key in objects else replace(prompt, object_id=number)
-    return sorted([*everything.values(), *files, *objects.values()], key=lambda prompt: (prompt.frame, prompt.object_id or 0))
+    return sorted([*everything.values(), *objects.values()], key=lambda prompt: (prompt.frame, prompt.object_id or 0))
 
 
 def resolve(
@@ -257,9 +237,15 @@ def _length(text: str) -> Length:
 
 
 def read_json(value: object, where: str, *, loose: bool = False) -> list[Prompt]:
-    """The prompts of a JSON list as `from_json` describes it, not yet numbered and joined. Raises ``UsageError``.
+    """The prompts of a ``--prompts`` file or of a record's ``prompts`` key, not yet numbered and joined.
+
+    ``value`` is a list of objects ``{"object": 1, "frame": 0, "points": [[x, y], ...], "labels": [1, 0], "box": [x0, y0, x1, y1], "mask":
+    "file.png" or {"size": [h, w], "counts": "..."}}``, each with points or a box or a mask. Without ``object`` an entry is a new object,
+    ``frame`` is 0 and ``labels`` all 1 unless given; coordinates are numbers in pixels or strings such as ``"50%"``.
 
     ``loose``: boxes may reach over the picture's edges, and have negative numbers then.
+
+    Raises ``UsageError`` that names ``where`` and the entry, counted from 1.
     """
     if not isinstance(value, list):
         raise UsageError(f'{where} is no list of prompts; write [{{"points": [[X, Y]]}}, {{"box": [X0, Y0, X1, Y1]}}, ...]')
@@ -323,9 +309,9 @@ def _json_mask(value: object, text: str) -> str | dict[str, Any] | None:
 # --- joining
 
 
-def _spread(prompt: Prompt, indices: Callable[[str], Sequence[int]] | None) -> Iterator[Prompt]:
+def _spread(prompt: Prompt, indices: Callable[[str], Sequence[int]]) -> Iterator[Prompt]:
     """The prompt; or where it is an index map, a prompt for each index."""
-    found = indices(prompt.mask) if indices and isinstance(prompt.mask, str) and prompt.object_id is None else ()
+    found = indices(prompt.mask) if isinstance(prompt.mask, str) and prompt.object_id is None else ()
     if found:
         yield from (replace(prompt, object_id=int(index)) for index in found)
     else:

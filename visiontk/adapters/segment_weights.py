@@ -52,10 +52,10 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
     except Exception as error:  # YAML, omegaconf and its resolvers raise what they like
-        raise ModelUnavailable(f"{file} cannot be read ({first_line(error)}); name another model") from error
+        raise ModelUnavailable(f"{file} cannot be read ({first_line(error)}); mend it or name another") from error
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, dict) or "_target_" not in model:
-        raise ModelUnavailable(f"{file} has no `model:` with a `_target_`, so it is no configuration of sam2; name another model")
+        raise ModelUnavailable(f"{file} has no `model:` with a `_target_`, so it is no configuration of sam2; mend it or name another")
     return model
 
 
