@@ -57,7 +57,7 @@ bench: $(STAMP)  ## measure speed and memory, side by side with other tools
 	$(BIN)/python -m benchmarks.lvm
 
 # What the cards of the bundled models state; each goes on where it was stopped. Then copy the model's files and the card to visiontk/weights/NAME/
-retrain: $(STAMP)  ## train the bundled models from nothing, about an hour each on two cores
+retrain: $(STAMP)  ## train the bundled models from nothing, which takes hours on two cores
 	@echo "==> training tiny-vit"
 	mkdir -p build/retrain
 	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT) -o tiny-vit

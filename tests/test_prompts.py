@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def binary(name: str) -> list[int]:
     return []
 
 
-def parse(texts: list[str]) -> list[Prompt]:
+def parse(texts: Sequence[str]) -> list[Prompt]:
     return join([read(text) for text in texts], binary)
 
 
