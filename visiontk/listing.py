@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterable, Iterator
 
 from .errors import ItemError
-from .media import images, video
+from .media import clips, images, video
 
 MOVING = frozenset({".gif", ".webp", ".apng"})  # often
 DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages", "Annotations"  # side by side: the frames of videos, and the truth about them
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Paths of the images and videos under a folder, sorted within each folder, hidden ones left out. Links to folders are not followed.
+    """Paths of the images and videos under a folder, as `entries` sorts them, hidden ones left out. Links to folders are not followed.
 
     Where ``JPEGImages/`` and ``Annotations/`` stand side by side, as in DAVIS, the latter are masks and no input.
     """
@@ -26,11 +26,15 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def entries(folder: str) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, but for what is hidden and for the masks of a set like DAVIS; nothing, where it cannot be read."""
+    """What a folder holds, but for what is hidden and for the masks of a set like DAVIS; nothing, where it cannot be read.
+
+    By name, where numbers count as numbers: what a program wrote as ``9.png`` and ``10.png`` comes in that order.
+    """
     try:
-        found = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError:
         return []
+    found = sorted(shown, key=lambda entry: clips.in_order(entry.name))
     if DAVIS_FRAMES in [entry.name for entry in found]:
         found = [entry for entry in found if entry.name != DAVIS_MASKS]
     return found

@@ -158,7 +158,7 @@ def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
 
 def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
     found = False
-    for path in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute patterns
+    for path in sorted(glob.iglob(pattern, recursive=True), key=clips.in_order):  # noqa: PTH207  Path.glob takes no absolute patterns
         if listing.is_folder(path):
             continue
         found = True

@@ -17,7 +17,7 @@ from visiontk.media.video import VideoFrame
 SEQUENCE_FPS = 24.0  # of pictures, which have no times
 ANIMATION_FPS = 10.0  # in name alone: each frame has its own time
 _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"[0-9]+")
 
 Line = dict[str, Any]
 
@@ -105,9 +105,14 @@ def are_frames(names: Sequence[str]) -> bool:
     )
 
 
-def in_order(name: str) -> list[tuple[int, str]]:
+def in_order(name: str) -> str:
     """A key to sort names by: numbers in them count as numbers, so that ``9.png`` comes before ``10.png``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name)]
+    return _DIGITS.sub(_sortable, name)
+
+
+def _sortable(number: re.Match[str]) -> str:
+    digits = number[0].lstrip("0")
+    return f"{len(digits):03d}{digits}"
 
 
 class Cursor:
