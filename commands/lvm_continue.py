@@ -140,7 +140,7 @@ def lvm_continue(
     sampling = Sampling(temperature, top_k, top_p, greedy, runtime.seed, candidates)
     sampling.check()
     asked = sampling.told() | ({"quantize": quantize} if quantize else {})
-    held.same_settings(lvm_held.settings_of(asked, score=score), resume)
+    held.same_settings(lvm_held.settings_of(asked, score=score, animate=animate is not None), resume)
     outputs = partial(_outputs, format, resume, out, key, None if pipe else number * candidates, quiet=quiet, verbose=verbose)
     broken = [] if pipe else lvm_inputs.unreadable(names)
     if broken:

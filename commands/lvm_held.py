@@ -33,6 +33,7 @@ class HeldImages:
     """The lines of ``--resume FILE``, or none. It is true where there are some.
 
     Attributes:
+        resumed: whether there is a file, however much it holds.
         lines: what `resume.read_held` says of them.
         taken: all files that they name.
         settings: what the first image was made with; None where there is none.
@@ -40,8 +41,9 @@ class HeldImages:
 
     def __init__(self, file: Path | None, stage: str) -> None:
         identify = _identify(stage)
-        self._stage = stage
+        self._stage, self.resumed = stage, file is not None
         self._files: dict[bytes, deque[Files]] = defaultdict(deque)
+        self._failed: set[bytes] = set()
         self.taken: set[Path] = set()
         self.settings: Record | None = None
         self.lines = resume.read_held(file, stage, identify, self._note) if file else resume.Held(identify=identify)
@@ -54,7 +56,7 @@ class HeldImages:
         before = self.settings
         if before is None or before == now:
             return
-        changed = [name for name in (*_SETTINGS, "score") if before.get(name) != now.get(name)]
+        changed = [name for name in (*_SETTINGS, "score", "animate") if before.get(name) != now.get(name)]
         if "greedy" in changed:  # the others go without saying
             changed = ["greedy"]
         old, new = (", ".join(_option(name, some.get(name)) for name in changed) for some in (before, now))
@@ -62,8 +64,8 @@ class HeldImages:
 
     @property
     def left(self) -> int:
-        """Lines that have met none of the run's sentences."""
-        return self.lines.left.total()
+        """Lines that have met none of the run's sentences. Failed ones do not count: what could not be read may be whole now."""
+        return sum(count for key, count in self.lines.left.items() if key not in self._failed)
 
     def take_failed(self, record: Record) -> bool:
         """Whether there is a line of this failed item, or of a line that passed through, that has not met its item yet."""
@@ -77,19 +79,23 @@ class HeldImages:
 
     def _note(self, key: bytes, record: Record) -> None:
         value = record.get(self._stage)
+        if isinstance(value, dict) and "error" in value:
+            self._failed.add(key)
         if not isinstance(value, dict) or "error" in value or "path" not in record:
             return
         strip, animation = (Path(value[key]) if isinstance(value.get(key), str) else None for key in ("strip", "animation"))
         if self.settings is None:
-            self.settings = settings_of(value, score="nll" in value)
+            self.settings = settings_of(value, score="nll" in value, animate="animation" in value)
         files = Files(Path(record["path"]), strip, animation)
         self._files[key].append(files)
         self.taken |= {path for path in (files.image, strip, animation) if path is not None}
 
 
-def settings_of(value: Record, *, score: bool) -> Record:
-    """Of what an image is made from, the options; and whether ``--score`` was given, so that either all lines say it or none does."""
-    return {name: value[name] for name in _SETTINGS if name in value} | ({"score": True} if score else {})
+def settings_of(value: Record, *, score: bool, animate: bool) -> Record:
+    """Of what an image is made from, the options; and whether there were those of which either all lines tell or none does."""
+    return {name: value[name] for name in _SETTINGS if name in value} | {
+        name: True for name, given in (("score", score), ("animate", animate)) if given
+    }
 
 
 def _option(name: str, value: Any) -> str:

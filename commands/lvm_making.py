@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from visiontk.artefacts import write
+from visiontk.artefacts import holds, write
 from visiontk.errors import DeviceError, ItemError, OutOfMemory, OutputError
 from visiontk.records import Item, Record
 from visiontk.stream import Outcome, Stats
@@ -119,7 +119,12 @@ class Making:
         return outcome
 
     def _batch(self, batch: Sequence[Ready]) -> Generator[Outcome[Record]]:
-        works = [self._work(ready) for ready in batch]
+        try:
+            works = [self._work(ready) for ready in batch]
+        except OutOfMemory as error:
+            raise DeviceError(
+                f"the pictures of a sentence do not fit into memory ({error}); choose a smaller model or --device cpu"
+            ) from error
         self.report.begin()
         try:
             for work, frame, seconds in self._frames(works):
@@ -190,7 +195,7 @@ class Making:
             return Outcome(_about(ready, "-"), self._value(work, frame, seconds), seconds=seconds)
         path = work.named.images[frame.candidate, frame.number]
         try:
-            writers.check_free(path, replace=plan.naming.overwrite or path in work.named.replace)
+            writers.check_free(path, replace=plan.naming.overwrite or path in work.named.replace or holds(path, data))
         except ItemError as error:
             return Outcome(Item(ready.line, lambda: None), error=error)
         with interrupts.held():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from visiontk.adapters.lvm import Sampling
 
 FIELDS = ("sentence", "number", "candidate", "seed", "model")
+_LONGEST_TASK = 40  # letters of it in a file's name
 Place = tuple[int, int]  # candidate, number
 
 
@@ -75,8 +76,11 @@ class Plan:
         """Without those that failed or passed through before the run was stopped."""
         return (item for item in sentences if isinstance(item, Asked) or not self.held.take_failed(item.record))
 
-    def wanted(self, index: int, sentence: Sentence, line: Record) -> bool:
+    def wanted(self, index: int, sentence: Sentence, line: Record | None) -> bool:
         """Whether a stopped run has left anything of it to make; names its files.
+
+        ``line`` is that of `visiontk lvm-prompt`, which is also the line of the sentence where it fails. Of plain pictures each that is
+        broken has its own, which `items` knows.
 
         Raises:
             ItemError: ``exists``.
@@ -86,7 +90,7 @@ class Plan:
         held = {place: found for place, found in files.items() if found is not None}
         if len(held) == len(places) and not self._lacks_films(held.values()):
             return False
-        if self.held and not held and self.held.take_failed(line):
+        if self.held and not held and line is not None and self.held.take_failed(line):
             if self.naming is not None:  # its names are used up, so that others come to those of a run without a stop
                 first, *_ = [self._path(index, sentence, *place) for place in places]
                 self._films(first, sentence, {})
@@ -97,7 +101,7 @@ class Plan:
         images, replace = {place: found.image for place, found in held.items()}, {found.image for found in held.values()}
         for place in places:
             if place not in held:
-                images[place] = self._image(index, sentence, *place, replace)
+                images[place] = self._image(index, sentence, *place)
         strip, animations = self._films(images[places[0]], sentence, held)
         if held:
             replace |= {path for path in (strip, *animations) if path is not None}
@@ -113,23 +117,23 @@ class Plan:
         value |= {"number": number, "candidate": candidate, **self.sampling.told()}
         return value | ({"quantize": self.quantize} if self.quantize else {})
 
-    def _image(self, index: int, sentence: Sentence, candidate: int, number: int, replace: set[Path]) -> Path:
-        """The file of an image; what stands there and may be replaced goes into ``replace``. Raises ItemError."""
+    def _image(self, index: int, sentence: Sentence, candidate: int, number: int) -> Path:
+        """The file of an image. Raises ItemError."""
         path = self._path(index, sentence, candidate, number)
         assert self.naming is not None
         if self.naming.overwrite or not os.path.lexists(path):
             return path
-        # A stopped run may have written one image whose line it wrote no more.
-        if self.held and not self._left_over:
+        # A stopped run may have written one image whose line it wrote no more. It stays if it is what is made now, and nothing else does.
+        if self.held.resumed and not self._left_over:
             self._left_over = True
-            replace.add(path)
             return path
         raise ItemError("exists", f"{path} exists; pass --overwrite, or choose another place with -o")
 
     def _path(self, index: int, sentence: Sentence, candidate: int, number: int) -> Path:
         """The next name that an image can have, whether there is such a file or not."""
         assert self.naming is not None
-        answer = f"{sentence.task}-answer" if sentence.task and sentence.task.isalnum() else "answer"  # a line may hold any task
+        task = sentence.task[:_LONGEST_TASK] if sentence.task and sentence.task.isalnum() else None  # a line may hold any
+        answer = f"{task}-answer" if task else "answer"
         kind = answer if sentence.pairs is not None and self.count == 1 else f"next-{number:03d}"
         kind = f"c{candidate}-{kind}" if self.sampling.candidates > 1 else kind
         fields = {"sentence": f"{index:04d}", "number": f"{number:03d}", "candidate": str(candidate), "seed": str(self.sampling.seed)}

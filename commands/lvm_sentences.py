@@ -70,7 +70,8 @@ class Taking:
         pairs: whether all that is named is pairs and a query.
         whole: whether no frames are left out.
         notice: is told in words what is dropped.
-        wanted: whether a sentence is to be made at all; it may raise `ItemError`, which fails it before its pictures are decoded.
+        wanted: whether a sentence, of the line of `lvm-prompt` or of none, is to be made at all; it may raise `ItemError`, which fails it
+            before its pictures are decoded.
         fit: makes a picture what the model sees of it.
     """
 
@@ -80,7 +81,7 @@ class Taking:
     pairs: bool
     whole: bool
     notice: Callable[[str], None]
-    wanted: Callable[[int, Sentence, Record], bool]
+    wanted: Callable[[int, Sentence, Record | None], bool]
     fit: Callable[[Image], Image]
 
 
@@ -157,7 +158,7 @@ def _wanted(sentence: Sentence, items: list[Item[Any]], index: int, taking: Taki
     """The item of a sentence, if it is to be made. A picture that cannot be decoded has its own line where ``record`` is None."""
     line = {**sentence.about, **sentence.record} if record is None else record
     try:
-        if not taking.wanted(index, sentence, line):
+        if not taking.wanted(index, sentence, record):
             return
     except ItemError as error:
         yield failed(line, error)

@@ -237,6 +237,48 @@ def test_what_others_left_is_no_leftover(run: Run, folder: Path) -> None:
     assert read("out.jsonl")[-1]["lvm"]["error"]["kind"] == "exists"
 
 
+@pytest.mark.parametrize("cure", [["-o", "o/", "--overwrite"], ["-o", "elsewhere/"]])
+def test_what_was_in_the_way_is_made_when_there_is_room(run: Run, folder: Path, cure: list[str]) -> None:
+    """As its error says. Until then nothing else is replaced than what this run itself would make."""
+    options = ["lvm-continue", "-m", str(folder), *row(2), "--resume", "out.jsonl"]
+    Path("o").mkdir()
+    Path("o/1-next-000.png").write_bytes(b"mine")
+    assert run(*options, "-o", "o/").code == 3 and Path("o/1-next-000.png").read_bytes() == b"mine"
+    [refused] = read("out.jsonl")
+    assert refused["lvm"]["error"]["kind"] == "exists"
+    assert run(*options, *cure).code == 0
+    [_, made] = read("out.jsonl")
+    assert made["path"] == f"{cure[1]}1-next-000.png" and files(cure[1])["1-next-000.png"] != b"mine"
+
+
+def test_one_file_of_another_program_is_no_leftover_either(run: Run, folder: Path) -> None:
+    options = ["lvm-continue", "-m", str(folder), *row(2), "-o", "o/", "--resume", "out.jsonl"]
+    assert run(*options).code == 0
+    Path("o/1-next-001.png").write_bytes(b"mine")
+    assert run(*options, "-n", "3").code == 3 and Path("o/1-next-001.png").read_bytes() == b"mine"
+    assert Path("o/1-next-002.png").exists(), "the others are made"
+
+
+def test_a_run_killed_between_its_first_image_and_its_line_goes_on(run: Run, folder: Path) -> None:
+    options = ["lvm-continue", "-m", str(folder), *row(2), "-o", "o/", "--no-strip"]
+    whole = run(*options).records
+    before = files()
+    assert run(*options, "--resume", "out.jsonl").code == 0
+    assert about(read("out.jsonl")) == about(whole) and files() == before
+
+
+def test_a_sentence_goes_on_when_its_picture_is_mended(run: Run, folder: Path) -> None:
+    names = row(3)
+    whole = Path(names[2]).read_bytes()
+    options = ["lvm-continue", "-m", str(folder), *names, "-o", "o/", "--resume", "out.jsonl"]
+    Path(names[2]).write_bytes(whole[: len(whole) // 2])
+    assert run(*options).code == 3 and "error" in read("out.jsonl")[0]["lvm"]
+    Path(names[2]).write_bytes(whole)
+    result = run(*options)
+    assert result.code == 0 and "of other sentences" not in result.stderr
+    assert read("out.jsonl")[1]["lvm"]["sentence"] == names
+
+
 def test_a_file_of_another_model_or_stage_is_refused(run: Run, folder: Path, tmp_path: Path) -> None:
     names = row(2)
     assert run("lvm-continue", "-m", folder, *names, "--resume", "out.jsonl").code == 0
