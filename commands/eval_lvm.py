@@ -55,6 +55,7 @@ def lvm(
             autocompletion=options.complete_classifiers,
         ),
     ] = FEATURES,
+    allow_urls: options.AllowUrls = False,
     each: Annotated[bool, typer.Option("--each", help="A line for each sentence as well, as soon as it is known.")] = False,
     format: options.Format = None,
     overwrite: options.Overwrite = False,
@@ -109,7 +110,9 @@ def lvm(
     models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, quiet=quiet, verbose=verbose)
     columns = (eval_lvm_view.EACH if each else []) + eval_lvm_view.COLUMNS
     lines = eval_lines.Lines(format, columns, eval_lvm_view.rows, eval_lvm_view.view)
-    reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride)
+    reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride, allow_urls)
+    if frames is not None and frames > models.lvm.context_frames:
+        warn(f"--frames is {frames}, and {models.lvm.name} sees {models.lvm.context_frames} at once: so many count")
     tally, stats = eval_lvm_tally.Tally(), stream.Stats()
     report = Report("sentences", quiet=quiet, verbose=verbose)
     try:

@@ -58,12 +58,14 @@ class Reading:
         side: of the model's pictures.
         context: frames that the model takes at once.
         most, stride: at most so many frames, each so many-th, of folders and videos.
+        allow_urls: fetch http and https URLs.
     """
 
     side: int
     context: int
     most: int | None = None
     stride: int = 1
+    allow_urls: bool = False
 
 
 def read(names: list[str], pipe: io.RawIOBase | None, reading: Reading) -> Iterator[Item[Sentence]]:
@@ -101,7 +103,9 @@ def _from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Sentence]]
     from visiontk.media import clips, images, pipes, video
 
     head = pipes.read_head(pipe)
-    if video.looks_like_video(head) and not images.looks_like_image(head):
+    if images.looks_like_image(head):
+        raise UsageError("the pipe holds one picture, which is no sentence; send lines of visiontk lvm-prompt, paths or a video")
+    if video.looks_like_video(head):
         source = pipes.rewound(head, pipe)
         yield _clip(Item({"path": "-"}, lambda: clips.from_source(source)), reading)
         return
@@ -163,7 +167,7 @@ def _prompt(record: Record, reading: Reading) -> Sentence:
 def _plain(names: list[str], reading: Reading) -> Iterator[Item[Sentence]]:
     from visiontk import sources
 
-    for item in sources.from_arguments_whole(names, None, sources.Reading(sequence=True)):
+    for item in sources.from_arguments_whole(names, None, sources.Reading(sequence=True, allow_urls=reading.allow_urls)):
         yield _clip(item, reading)
 
 

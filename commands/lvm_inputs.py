@@ -92,22 +92,26 @@ def check_count(count: int, pairs: bool) -> None:
 def thinned(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading, stride: int, frames: int | None) -> Iterator[Item[Image]]:
     """The items of the inputs, without those that ``stride`` and ``frames`` leave out.
 
-    Each video is counted for itself, and so are pictures that come one after the other. A video's frames come as its reader has them, which
-    is every ``stride``-th already; what a line names as a frame is wanted.
+    Each video and each folder is counted for itself, and so are pictures that come one after the other. A video's frames come as its reader
+    has them, which is every ``stride``-th already; what a line names as a frame is wanted.
     """
-    from visiontk import sources
+    from visiontk import listing, sources
 
     run: str | None = ""
     place = 0
     for name in names:
+        folder = name if listing.is_folder(name) else None
+        begun = False
         for item in sources.from_arguments([name], pipe, reading):
             if item.load is None or KEY in item.record:
                 yield item
                 continue
             video = item.record["path"] if "frame" in item.record and "path" in item.record else None
-            if video != run:
-                run, place = video, 0
-            step = 1 if "time" in item.record else stride
+            own = video or folder
+            if own != run or (own is not None and not begun):
+                run, place = own, 0
+            begun = True
+            step = 1 if video is not None else stride
             number, between = divmod(place, step)
             place += 1
             if not between and (frames is None or number < frames):

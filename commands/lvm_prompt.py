@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from visiontk import settings, stream
 from visiontk.artefacts import Naming, is_folder
 from visiontk.errors import UsageError
-from visiontk.records import error_value
+from visiontk.records import Item, error_value
 
 from . import classify_view, lvm_prompt_view, options, running, segment_prompts, writers
 from .console import Report, introduce, say
@@ -128,6 +130,9 @@ def lvm_prompt(
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, None, None, seed, threads)
     names, pipe = running.inputs_or_pipe(images)
+    if query and "-" in query and pipe is not None:
+        raise UsageError("the pipe can hold the IMAGES or the queries; name files for one of them")
+    asked, asked_pipe = running.inputs_or_pipe(query) if query else ([], None)
     naming = Naming(out, overwrite, aside=out is None)
     where = _masks(task, masks, prompt, model, in_force, runtime, quiet=quiet, verbose=verbose)
 
@@ -139,6 +144,7 @@ def lvm_prompt(
     reading = sources.Reading(allow_urls=allow_urls, null=null)
     pictures = Pictures(size, where)
     items = sources.from_arguments(names, pipe, reading)
+    queries = _some(sources.from_arguments(asked, asked_pipe, reading)) if query else None
     pairs, last = read_pairs(items, pictures, query_last=not query)
     wanted = SentenceTask(task.value, runtime.seed, ANGLE if angle is None else angle, patches)
     if task is Task.segment:
@@ -146,7 +152,6 @@ def lvm_prompt(
     held.same_task(wanted)
     sentences = Sentences(wanted, naming, pictures, held)
     frames = sentences.write_pairs(pairs)
-    queries = sources.from_arguments(query, None, reading) if query else iter(last)
 
     rows, view = partial(lvm_prompt_view.rows, KEY), partial(lvm_prompt_view.view, KEY)
     form, writer = writers.choose(format, resume, lvm_prompt_view.COLUMNS, rows, view, lambda: console)
@@ -154,7 +159,7 @@ def lvm_prompt(
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     try:
-        with report, closing(sentences.of_queries(queries, frames)) as outcomes:  # type: ignore[type-var]
+        with report, closing(sentences.of_queries(queries or iter(last), frames)) as outcomes:  # type: ignore[type-var]
             for outcome in outcomes:
                 stats.count(outcome)
                 value = error_value(outcome.error) if outcome.error else outcome.result
@@ -168,6 +173,14 @@ def lvm_prompt(
     if isinstance(where, Files) and where.left and not quiet:
         say(f"{where.left} files of --masks belong to no picture; give one for each, in their order", "warning")
     return 3 if stats.failed else 0
+
+
+def _some(queries: Iterator[Item[Any]]) -> Iterator[Item[Any]]:
+    """The same queries. Raises UsageError where there is none."""
+    first = next(queries, None)
+    if first is None:
+        raise UsageError("there is no query; name one with --query, or send its path through the pipe")
+    return itertools.chain((first,), queries)
 
 
 def _check_options(task: Task, angle: float | None, patches: bool, of_segment: dict[str, object], out: str | None) -> None:

@@ -117,15 +117,19 @@ def _further(segmenter: Segmenter, image: Image, known: Sequence[ObjectMask]) ->
 
 def _recorded(item: Item[Image]) -> list[tuple[int, Any]] | None:
     """The masks that a line of `visiontk segment` has; None for other lines. Raises ItemError."""
-    from visiontk.media.masks import decode_rle
+    from visiontk.media.masks import MAX_ID, decode_rle
 
     value = item.record.get(STAGE)
     if not isinstance(value, dict) or not isinstance(value.get("objects"), list):
         return None
     try:
-        return [(int(one["id"]), decode_rle(one["rle"])) for one in value["objects"]]
+        found = [(int(one["id"]), decode_rle(one["rle"])) for one in value["objects"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ItemError("bad_record", f'its "{STAGE}" holds no masks as `visiontk segment` writes them') from error
+    for number, _ in found:
+        if not 1 <= number <= MAX_ID:
+            raise ItemError("bad_record", f'its "{STAGE}" numbers an object {number}; `visiontk segment` counts from 1 to {MAX_ID:,}')
+    return found
 
 
 def _numbers(found: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visiontk import catalog, hub, settings
+from visiontk import catalog, hub, layouts, settings
 from visiontk.errors import ModelUnavailable, UsageError
 
 from .console import say
@@ -111,7 +111,9 @@ def rm(names: Names, debug: Debug = False) -> None:
             cache = scan_cache_dir(constants.HF_HUB_CACHE)
         except CacheNotFound:
             cache = None
-        repos = [cached for cached in cache.repos if cached.repo_id == repo] if cache else []
+        # A model of two repositories goes as a whole, unless a revision of the one is named.
+        beside = [layout.second_repo for layout in layouts.of(repo) if layout.second_repo] if wanted is None else []
+        repos = [cached for cached in cache.repos if cached.repo_id in (repo, *beside)] if cache else []
         held = [revision for cached in repos for revision in cached.revisions]
         revisions = [revision.commit_hash for revision in held if wanted in (None, revision.commit_hash, *revision.refs)]
         if not revisions or cache is None:

@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repos: dict[str, Path] = {}
+        self.commits: dict[str, str] = {}  # where it is not COMMIT
         self.asked: list[str] = []
 
     @property
@@ -46,17 +47,23 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.path.partition("?")[0].removeprefix("/api/models/").partition("/revision/")[0]
         if self.path.startswith("/api/models/") and asked in self.server.repos:
             files = sorted(file.relative_to(self.server.repos[asked]) for file in self.server.repos[asked].rglob("*") if file.is_file())
-            listing = {"id": asked, "sha": COMMIT, "siblings": [{"rfilename": file.as_posix()} for file in files]}
+            listing = {
+                "id": asked,
+                "sha": self.server.commits.get(asked, COMMIT),
+                "siblings": [{"rfilename": file.as_posix()} for file in files],
+            }
             self._send(200, {"Content-Type": "application/json"}, json.dumps(listing).encode(), body)
         elif self.path == "/":
             self._send(200, {}, b"", body)
         elif folder is None:
             self._send(404, {"X-Error-Code": "RepoNotFound"}, b"", body)
         elif not (folder / rest.partition("/")[2]).is_file():
-            self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b"", body)
+            self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.server.commits.get(repo, COMMIT)}, b"", body)
         else:
             data = (folder / rest.partition("/")[2]).read_bytes()
-            self._send(200, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}, data, body)
+            self._send(
+                200, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": self.server.commits.get(repo, COMMIT)}, data, body
+            )
 
     def _send(self, code: int, headers: dict[str, str], data: bytes, body: bool) -> None:
         self.send_response(code)

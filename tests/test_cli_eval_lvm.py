@@ -176,6 +176,18 @@ def test_a_video_may_come_through_the_pipe(evaluate: Evaluate, bunny: Path) -> N
     assert of(evaluate("-", "--frames", "2", stdin=bunny.read_bytes())) == of(evaluate(bunny, "--frames", "2"))
 
 
+def test_more_frames_than_the_context_are_told(evaluate: Evaluate, bunny: Path) -> None:
+    result = evaluate(bunny, "--frames", str(FRAMES + 1))
+    assert f"--frames is {FRAMES + 1}" in result.stderr and of(result) == of(evaluate(bunny))
+    assert "--frames" not in evaluate(bunny, "--frames", str(FRAMES)).stderr
+
+
+def test_one_picture_in_the_pipe_is_no_sentence(evaluate: Evaluate) -> None:
+    save_frames("clip", 1, 0)
+    result = evaluate("-", stdin=next(Path("clip").iterdir()).read_bytes())
+    assert result.code == 2 and "the pipe holds one picture" in result.error
+
+
 def test_each_sentence_may_have_its_line(evaluate: Evaluate, lvm: VisualSentenceModel, folder: Path) -> None:
     costs = [bare_costs(lvm, folder, save_frames(name, 2, seed)) for name, seed in (("a", 1), ("b", 50))]
     first, second, *_ = evaluate("a", "b", "--each").records

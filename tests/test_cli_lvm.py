@@ -185,6 +185,27 @@ def test_folders_globs_and_records_are_one_sentence_in_order(go_on: Run, valid: 
     assert list(record) == ["path", "kept", "lvm"] and record["kept"] == [1], "what all lines say alike passes on"
 
 
+def test_numbers_in_names_count_as_numbers(go_on: Run, valid: Valid) -> None:
+    names = [save(f"in/f{number}.png", number) for number in (9, 10, 11)]
+    for inputs in ("in", "in/*.png"):
+        [record] = valid(go_on(inputs, "-o", "o/", "--overwrite"))
+        assert record["lvm"]["sentence"] == names
+
+
+def test_each_folder_is_thinned_for_itself(go_on: Run, valid: Valid) -> None:
+    row(3, "a")
+    row(3, "b")
+    alone = save("x.png", 5)
+    [record] = valid(go_on("a", "b", "a", alone, "--frames", "1"))
+    assert record["lvm"]["sentence"] == ["a/0.png", "b/0.png", "a/0.png", alone]
+    film("c.mp4", 4)
+    [record] = valid(go_on("c.mp4", "c.mp4", "--frames", "2", "-o", "o/"))
+    assert record["lvm"]["sentence"] == ["c.mp4@0", "c.mp4@1"] * 2
+    named = b"".join(b'{"path": "c.mp4", "frame": %d}\n' % number for number in (0, 1, 3))
+    [record] = valid(go_on("--stride", "2", "-o", "p/", stdin=named))
+    assert record["lvm"]["sentence"] == ["c.mp4@0", "c.mp4@1", "c.mp4@3"], "a frame that is named is wanted, with or without its time"
+
+
 def test_one_line_of_a_folder_passes_its_keys_on_and_lines_without_a_path_go_through(go_on: Run, valid: Valid) -> None:
     row(3, "clip")
     line = {"path": "clip", "tiny": {"text": "a lion"}}

@@ -352,6 +352,25 @@ def test_masks_of_an_earlier_stage_are_taken_from_the_line(
     assert pixels(record["lvm_prompt"]["truth"])[30, [30, 5]].tolist() == [colours[2], colours[0]]
 
 
+def test_masks_whose_numbers_no_map_holds_fail_alone(prompt: Prompt, pictures: list[str]) -> None:
+    """As SA-V counts its objects, from 0."""
+    everything = encode_rle(np.ones((HEIGHT, WIDTH), bool))
+    numbered = zip(pictures, (1, 2, 0), strict=False)
+    lines = [{"path": name, "segment": {"objects": [{"id": number, "rle": everything}]}} for name, number in numbered]
+    result = prompt("segment", "-", stdin="".join(json.dumps(line) + "\n" for line in lines).encode())
+    [record] = result.records
+    assert result.code == 3 and "numbers an object 0; `visiontk segment` counts from 1" in record["lvm_prompt"]["error"]["message"]
+
+
+def test_queries_come_through_the_pipe(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    records = valid(prompt("edges", "a.png", "b.png", "--query", "-", stdin=b"c.png\nd.png\n"))
+    assert [record["path"] for record in records] == ["c.png", "d.png"]
+    nothing = prompt("edges", "a.png", "b.png", "--query", "-", "-o", "none/", stdin=b"")
+    assert nothing.code == 2 and "there is no query" in nothing.error and not Path("none").exists()
+    both = prompt("edges", "-", "--query", "-", stdin=b"a.png\n")
+    assert both.code == 2 and "the IMAGES or the queries" in both.error
+
+
 def test_the_segmenter_is_asked_as_visiontk_segment_asks_it(
     prompt: Prompt, pictures: list[str], valid: Valid, trackers: list[ColourTracker]
 ) -> None:

@@ -106,8 +106,9 @@ def test_two_folders_become_one_of_safetensors_that_says_the_same(convert: Run) 
     assert different > 5
 
 
-def test_the_published_names_are_fetched_and_converted(convert: Run, server: Server) -> None:
+def test_the_published_names_are_fetched_and_converted_and_removed(convert: Run, run: Run, server: Server, hub_cache: Path) -> None:
     server.repos |= {"Emma02/LVM_ckpts": LLAMA.absolute(), "Emma02/vqvae_ckpts": VQGAN.absolute(), "org/pictures": VQGAN.absolute()}
+    server.commits["Emma02/vqvae_ckpts"] = "f" * 40
     assert convert("Emma02/LVM_ckpts", "org/pictures", "-o", "one").code == 0
     assert hub.cached("Emma02/LVM_ckpts")
     asked = len(server.asked)
@@ -115,6 +116,10 @@ def test_the_published_names_are_fetched_and_converted(convert: Run, server: Ser
     assert len(server.asked) == asked
     assert convert(LLAMA, VQGAN, "-o", "local").code == 0
     assert held("one") == held("other") == held("local")
+    networks = list(hub_cache.rglob("models--Emma02--*/snapshots/*"))
+    assert len(networks) == 2 and run("models", "rm", "lvm-7b").code == 0
+    assert not any(path.exists() for path in networks), "both networks"
+    assert run("models", "rm", "lvm-7b").code == 4
 
 
 def test_a_model_in_one_repository_is_fetched_whole(convert: Run, server: Server) -> None:

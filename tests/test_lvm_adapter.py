@@ -211,6 +211,13 @@ def test_a_vqgan_with_more_codes_than_the_llama_has_tokens_is_refused(tmp_path: 
         load(str(folder), CPU)
 
 
+def test_a_llama_of_far_more_tokens_than_codes_is_of_something_else(tmp_path: Path) -> None:
+    """As one of texts, or a small VQGAN beside the large model's LLaMA; a few tokens more, as the public model has, are none's."""
+    folder = make_lvm(tmp_path / "lvm", codes=24, vocabulary=49)
+    with pytest.raises(ModelUnavailable, match="has 24 codes and its LLaMA 49 tokens, which are of something else; name two that fit"):
+        load(str(folder), CPU)
+
+
 def test_weights_in_shards_are_read_and_a_missing_one_is_named(folder: Path, copy: Path, model: VisualSentenceModel) -> None:
     from transformers import LlamaForCausalLM
 

@@ -120,18 +120,18 @@ def multiplies_bf16_fast(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn torch's out-of-memory errors, on any device, into `OutOfMemory`."""
+def memory_errors(cure: str = "") -> Iterator[None]:
+    """Turn torch's out-of-memory errors, on any device, into `OutOfMemory`, whose message says ``cure`` where nobody takes less at once."""
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        raise OutOfMemory("the device is out of memory") from error
+        raise OutOfMemory(f"the device is out of memory{cure and '; '}{cure}") from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "MPS backend out of memory" in str(error):
-            raise OutOfMemory("out of memory") from error
+            raise OutOfMemory(f"out of memory{cure and '; '}{cure}") from error
         raise
 
 

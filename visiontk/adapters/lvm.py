@@ -26,6 +26,7 @@ __all__ = ["Frame", "Sampling", "VisualSentenceModel", "convert", "load", "locat
 
 # Up to this size of the LLaMA's weights a CPU is faster in fp32: bf16 costs more per layer than it saves in so few numbers.
 SMALL = 200e6
+_SMALLER = "choose a smaller model, or --device cpu where a GPU is too small"
 DEFAULT = Sampling()
 
 
@@ -182,7 +183,7 @@ def load(
         if model is not None:
             raise UsageError(f"random weights of {random_weights} and the model {model} exclude each other; leave one out")
         started = asked.start()
-        with memory_errors():
+        with memory_errors(_SMALLER):
             vqgan, llama = lvm_weights.random(random_weights, started.dtype, asked.seed)
             return VisualSentenceModel(
                 vqgan, llama, started, name=f"random-{random_weights}", revision=f"seed:{asked.seed}", quantize=quantize
@@ -192,7 +193,7 @@ def load(
     started = asked.start()
     if asked.dtype == "auto" and started.device.type == "cpu" and found.size < SMALL:
         started = replace(started, dtype=torch.float32)
-    with ThreadPoolExecutor(1) as pool, memory_errors():
+    with ThreadPoolExecutor(1) as pool, memory_errors(_SMALLER):
         revision = pool.submit(lambda: location.revision or found.revision)  # beside the reading
         vqgan, llama = lvm_weights.read(found, started.dtype, location.name)
         return VisualSentenceModel(

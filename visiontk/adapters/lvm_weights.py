@@ -20,6 +20,7 @@ from .generate_quiet import importing, quiet
 from .weights_file import StateDict, sha256
 
 QUANTIZE = ("int8",)
+_MOST_UNUSED = 2  # times as many tokens as codes; the public model has a hundred more than its 8,192
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,10 @@ def check(vqgan: Any, llama: Any, name: str) -> None:
     codes, vocabulary = int(vqgan.config.num_vq_embeddings), int(llama.config.vocab_size)
     if vocabulary < codes:
         raise ModelUnavailable(f"the VQGAN of {name} has {codes} codes, more than the {vocabulary} tokens of its LLaMA; name two that fit")
+    if vocabulary > _MOST_UNUSED * codes:
+        raise ModelUnavailable(
+            f"the VQGAN of {name} has {codes} codes and its LLaMA {vocabulary} tokens, which are of something else; name two that fit"
+        )
     context, tokens = int(llama.config.max_position_embeddings), frame_tokens(vqgan)
     if context < 2 * tokens:
         message = f"the context of {name} is {context} tokens, too short for a frame to see and a frame to make of {tokens} tokens each"

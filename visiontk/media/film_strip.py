@@ -74,7 +74,7 @@ def animated_webp(pictures: Iterable[Image.Image], fps: float) -> bytes:
     """A file that plays them without end, without loss."""
     data = io.BytesIO()
     first, *rest = pictures
-    # Without "minimize_size" two pictures that are equal stay two frames.
+    # Pillow joins pictures that are equal into one frame of their time together.
     first.save(data, format="WEBP", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, lossless=True, exact=True)
     return data.getvalue()
 

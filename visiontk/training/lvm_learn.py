@@ -49,21 +49,21 @@ def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
     """
     if model:
         found = files(locate(model))
-        vqgan = taken_vqgan(str(found.vqgan.parent), codes)
+        vqgan = taken_vqgan(found.vqgan, model, codes)
         llama = read_llama(found.llama, torch.float32, model, found.shards).requires_grad_(True)
         check(vqgan, llama, model)
         return Parts(vqgan, llama)
-    vqgan = taken_vqgan(vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
+    vqgan = taken_vqgan(Path(vqgan_of) / "vqgan", vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
 
 
-def taken_vqgan(folder: str, codes: int) -> Any:
-    """The VQGAN of a folder that a run left, for frames of `SIZE`. Raises ModelUnavailable, UsageError."""
-    vqgan = build_vqgan(*read_vqgan(Path(folder) / "vqgan", folder), folder)
+def taken_vqgan(folder: Path, name: str, codes: int) -> Any:
+    """The VQGAN in its folder, of a model of that name, for frames of `SIZE`. Raises ModelUnavailable, UsageError."""
+    vqgan = build_vqgan(*read_vqgan(folder, name), name)
     found = int(vqgan.config.num_vq_embeddings)
     if (found, vqgan.config.sample_size, frame_tokens(vqgan)) != (codes, SIZE, SIDE**2):
         size = f"{found} codes, {vqgan.config.sample_size} pixels and {frame_tokens(vqgan)} tokens a frame"
-        raise UsageError(f"the VQGAN of {folder} has {size}, and not {codes}, {SIZE} and {SIDE**2}; name another, or its --codes")
+        raise UsageError(f"the VQGAN of {name} has {size}, and not {codes}, {SIZE} and {SIDE**2}; name another, or its --codes")
     return vqgan.requires_grad_(True)
 
 
