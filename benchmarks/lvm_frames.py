@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from visiontk.adapters.lvm import load
 from visiontk.adapters.lvm_decoding import Decoder
 from visiontk.runtime import Runtime
 
+from .device_memory import free
 from .lvm_decoding import copy_bandwidth, ours
 from .report import Table, doing, middle, spread, target
 
@@ -39,7 +39,7 @@ def table(size: str, runtime: Runtime, variants: Sequence[Variant], contexts: Se
             row = [f"{name}, behind {context}", middle(rates), middle(whole, 2), spread(whole, 2), f"{read / 1e9:.2f}"]
             rows.append([*row, middle(shares, 0) + " %", target(shares, least=LEAST) if compiled else ""])
         del model
-        _free()
+        free()
     columns = ["", "tokens/s", "seconds a frame", "lowest to highest", "GB read a token", "of the bandwidth", "target, %"]
     note = (
         f"Random weights, {tokens} tokens a frame, the ones before it not counted; {rounds} rounds, medians. A token reads all weights, "
@@ -62,9 +62,3 @@ def _stored(value: torch.Tensor) -> int:
         return value.numel() * value.element_size()
     names, _ = value.__tensor_flatten__()
     return sum(_stored(getattr(value, name)) for name in names)
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from visiontk.runtime import Runtime
 
 from . import segment_material as material
 from . import segment_official as official
+from .device_memory import free
 from .report import Table, doing, middle, ratios, spread
 
 # Frames a second in the README of sam2: A100, bf16, one object, every component compiled.
@@ -58,7 +58,7 @@ def _official(model: Path, runtime: Runtime, folder: Path, rounds: int) -> list[
         _, count = official.track(made, folder, [POINT], started.dtype)
         rates.append(count / (time.perf_counter() - begun))
     del made
-    _free()
+    free()
     return rates
 
 
@@ -69,7 +69,7 @@ def _ours(model: Path, runtime: Runtime, folder: Path, rounds: int) -> tuple[lis
     warming = _seconds(segmenter, pictures[:WARM])
     rates = [len(pictures) / _seconds(segmenter, pictures) for _ in range(rounds)]
     del segmenter
-    _free()
+    free()
     return rates, warming
 
 
@@ -79,9 +79,3 @@ def _seconds(segmenter: Segmenter, pictures: Sequence[Path]) -> float:
     for _ in segmenter.video(frames, [ObjectPrompt(1, 0, (POINT,), (1,))]):
         pass
     return time.perf_counter() - begun
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
