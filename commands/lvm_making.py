@@ -131,7 +131,9 @@ class Making:
                 work.film.add(frame.candidate, frame.number, frame.image)
                 if (frame.candidate, frame.number) in work.named.held:
                     continue
-                yield self._write(work, frame, seconds)
+                outcome = self._write(work, frame, seconds)
+                if outcome.error is None or not self.plan.held.take_failed(work.ready.line):
+                    yield outcome
         except OutputError:
             raise
         except BaseException:  # Ctrl-C, a reader that went away, no memory: what is finished stays, and can be looked at

@@ -90,7 +90,7 @@ class Plan:
         held = {place: found for place, found in files.items() if found is not None}
         if len(held) == len(places) and not self._lacks_films(held.values()):
             return False
-        if self.held and not held and line is not None and self.held.take_failed(line):
+        if self.held and not held and line is not None and self.held.take_lost(line):
             if self.naming is not None:  # its names are used up, so that others come to those of a run without a stop
                 first, *_ = [self._path(index, sentence, *place) for place in places]
                 self._films(first, sentence, {})

@@ -246,6 +246,7 @@ def test_what_was_in_the_way_is_made_when_there_is_room(run: Run, folder: Path, 
     assert run(*options, "-o", "o/").code == 3 and Path("o/1-next-000.png").read_bytes() == b"mine"
     [refused] = read("out.jsonl")
     assert refused["lvm"]["error"]["kind"] == "exists"
+    assert run(*options, "-o", "o/").code == 0 and read("out.jsonl") == [refused], "it is said once"
     assert run(*options, *cure).code == 0
     [_, made] = read("out.jsonl")
     assert made["path"] == f"{cure[1]}1-next-000.png" and files(cure[1])["1-next-000.png"] != b"mine"

@@ -111,9 +111,7 @@ def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = N
         if held.prompts is None and isinstance(value.get("prompts"), list):
             held.prompts = [str(text) for text in value["prompts"]]
         held.files |= dict.fromkeys(_files(value), str(record.get("path", "")))
-        if isinstance(value.get("error"), dict) and value["error"].get("kind") == "exists":
-            return  # nothing was tried: a user who has made room, or says --overwrite now, wants the item
-    # Other failed lines count as held: trying them again would make two lines of one item.
+    # Failed lines count as held: trying them again would make two lines of one item.
     key = held.identify(record)
     held.counts[key] += 1
     held.left[key] += 1
