@@ -15,14 +15,8 @@ NO_VENV = $(FOUND) lacks venv or ensurepip; install them (Debian, Ubuntu: apt in
 TINY_VIT = --from-scratch vit_tiny_patch16_224 --arch-args patch_size=8,embed_dim=160,depth=6,num_heads=5 --size 64 \
 	--teacher resnet10t --teacher-args "channels=(32,64,128,256)" --teacher-steps 2000 --steps 7000 -b 64 --lr 0.0015 --warmup 150 \
 	--augment strong --ema 0.999 --eval-every 1750 --seed 1 --half
-TINY_SAM2_1 = --steps 2200 --image-steps 1500 --clicks 1 --frames 7 --lr 0.001 --seed 1 --half
-TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 500 --image-steps 0 --clicks 1 --lr 0.0006 --warmup 30 --seed 2 --half
-TINY_SAM2_3 = --model ./tiny-sam2-2 --steps 2400 --image-steps 0 --clicks 1 --lr 0.0005 --warmup 60 --seed 3 --half
-TINY_SAM2_4 = --model ./tiny-sam2-3 --steps 700 --image-steps 0 --clicks 1 --lr 0.0003 --warmup 30 --seed 4 --half
-TINY_SAM2_5 = --model ./tiny-sam2-4 --steps 3200 --image-steps 0 --clips 4 --objects 3 --clicks 1 --lr 0.0006 --warmup 60 --seed 5 --half
-TINY_SAM2_6 = --model ./tiny-sam2-5 --steps 1500 --encoder-steps 1500 --lr 0.001 --warmup 50 --seed 6 --half
-TINY_SAM2_7 = --model ./tiny-sam2-6 --steps 2400 --encoder-steps 700 --image-steps 0 --clips 8 --frames 4 --objects 3 --clicks 1 --lr 0.001 --warmup 50 --seed 8 --half
-TINY_SAM2_8 = --model ./tiny-sam2-7 --steps 850 --image-steps 0 --clips 8 --frames 4 --objects 3 --clicks 1 --lr 0.0005 --warmup 40 --seed 9 --half
+TINY_SAM2_1 = --steps 12000 --encoder-steps 7500 --image-steps 4500 --images 8 --objects 3 --clicks 1 --lr 0.002 --half --seed 14
+TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 2100 --image-steps 0 --images 8 --clips 6 --frames 4 --objects 3 --clicks 1 --lr 0.001 --warmup 50 --half --seed 15
 TINY_DIFFUSION = --steps 5600 --pictures 16384 --calm-after 0 --seed 1 --half
 TINY_LVM_1 = --vqgan-steps 8000 --steps 0
 TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 2600 -b 2 --half
@@ -63,13 +57,7 @@ retrain: $(STAMP)  ## train the bundled models from nothing, which takes hours o
 	cd build/retrain && ../../$(BIN)/visiontk train classify tiny $(TINY_VIT) -o tiny-vit
 	@echo "==> training tiny-sam2"
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2-2
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_3) -o tiny-sam2-3
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2-4
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_5) -o tiny-sam2-5
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_6) -o tiny-sam2-6
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_7) -o tiny-sam2-7
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_8) -o tiny-sam2
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2
 	@echo "==> training tiny-diffusion"
 	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
 	@echo "==> training tiny-lvm"

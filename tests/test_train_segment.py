@@ -288,7 +288,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     bundled = Path(visiontk.__file__).parent / "weights" / "tiny-sam2" / "config.yaml"
     path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(bundled.read_text().replace("image_size: 128", "image_size: 64").replace("feat_sizes: [8, 8]", "feat_sizes: [4, 4]"))
+    path.write_text(bundled.read_text().replace("image_size: 128", "image_size: 64").replace("feat_sizes: [16, 16]", "feat_sizes: [8, 8]"))
     return path
 
 
@@ -416,19 +416,23 @@ def test_another_configuration_takes_over_the_weights_that_fit(tiny_sam2: Path, 
     assert made.taken == pytest.approx(1 - sum(sizes[name] for name in new) / sum(sizes.values())) and 0.5 < made.taken < 1
 
 
-def test_the_example_of_a_configuration_takes_over_all_but_two_tensors_of_the_bundled_model() -> None:
+def test_the_example_of_a_configuration_takes_over_nearly_all_of_the_bundled_model() -> None:
     from visiontk.runtime import Runtime
     from visiontk.training.segment_run import Training
 
-    example = Path(__file__).parents[1] / "examples" / "fine-sam2.yaml"
+    example = Path(__file__).parents[1] / "examples" / "coarse-sam2.yaml"
     training = Training(SegmentPlan(model="tiny-sam2", config=str(example)), Runtime(device="cpu", dtype="fp32", threads=1).start())
-    assert 0.995 < training.built.taken < 1
+    assert 0.94 < training.built.taken < 1
     training.try_out()
-    assert training.model.sam_prompt_encoder.image_embedding_size == (16, 16)
+    assert training.model.sam_prompt_encoder.image_embedding_size == (8, 8)
 
 
 def test_a_model_that_is_not_what_its_configuration_says_is_refused(run: Run, tiny_sam2: Path, tmp_path: Path) -> None:
-    narrow = Path(__file__).parent / "data" / "random-sam2.yaml"
+    parts = read_config(tiny_sam2 / "config.yaml")
+    parts["image_encoder"]["trunk"]["embed_dim"] = 24
+    parts["image_encoder"]["neck"]["backbone_channel_list"] = [192, 96, 48, 24]
+    narrow = tmp_path / "narrow.yaml"
+    narrow.write_text(json.dumps({"model": parts}))
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.yaml").write_bytes(narrow.read_bytes())
@@ -441,7 +445,7 @@ def test_a_model_that_is_not_what_its_configuration_says_is_refused(run: Run, ti
     assert result.code == 2 and "there is no file nowhere.yaml" in result.error
 
 
-@pytest.mark.parametrize("changed", [{"backbone_stride": 8}, {"kv_in_dim": 24}, {"total_stride": 8}])
+@pytest.mark.parametrize("changed", [{"backbone_stride": 16}, {"kv_in_dim": 24}, {"total_stride": 16}])
 def test_sizes_that_do_not_go_together_are_found_before_the_first_step(
     run: Run, config: Path, tmp_path: Path, changed: dict[str, int]
 ) -> None:
