@@ -658,6 +658,23 @@ def test_memory_for_not_even_one_candidate(go_on: Run, monkeypatch: pytest.Monke
     assert result.code == 5 and "one candidate of one sentence does not fit into memory" in result.error
 
 
+def test_memory_for_not_even_the_model_or_the_pictures(go_on: Run, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def none(*_: Any) -> Any:
+        raise OutOfMemory("the device is out of memory")
+
+    def none_at_all(*_: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(VisualSentenceModel, "encode", none)
+    result = go_on(*row(2))
+    assert result.code == 5 and "the pictures of a sentence do not fit into memory" in result.error and "smaller model" in result.error
+    monkeypatch.setattr("visiontk.adapters.lvm_weights.random", none_at_all)
+    result = run("lvm-continue", *row(2), "--random-weights", "300m")
+    assert result.code == 5 and "out of memory; choose a smaller model" in result.error
+
+
 def test_rows_of_values_and_the_view_of_a_terminal(go_on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     names = row(2)

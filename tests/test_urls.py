@@ -148,3 +148,11 @@ def test_a_video_from_a_url_is_one_clip_where_videos_are_items(site: Site, bunny
     assert isinstance(whole, Clip)
     for one, other, _ in zip(clip.read(0), whole.read(0), range(5), strict=False):
         assert (one.index, one.time, one.image.tobytes()) == (other.index, other.time, other.image.tobytes())
+
+
+def test_a_visual_sentence_from_a_url_is_measured_where_that_is_allowed(run: Run, site: Site, bunny: Path) -> None:
+    site.pages["/clip.mp4"] = bunny.read_bytes()
+    command = ["eval", "lvm", site.url("/clip.mp4?id=1"), "-m", "tiny-lvm", "--frames", "2", "--threads", "1"]
+    refused = run(*command)
+    assert refused.code == 2 and "there is no sentence that can be measured" in refused.error
+    assert run(*command, "--allow-urls").records[-1]["frames"] == 2
