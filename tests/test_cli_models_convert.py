@@ -108,7 +108,7 @@ def test_two_folders_become_one_of_safetensors_that_says_the_same(convert: Run) 
 
 def test_the_published_names_are_fetched_and_converted_and_removed(convert: Run, run: Run, server: Server, hub_cache: Path) -> None:
     server.repos |= {"Emma02/LVM_ckpts": LLAMA.absolute(), "Emma02/vqvae_ckpts": VQGAN.absolute(), "org/pictures": VQGAN.absolute()}
-    server.commits["Emma02/vqvae_ckpts"] = "f" * 40
+    server.commits |= {"Emma02/vqvae_ckpts": "f" * 40, "org/pictures": "e" * 40}
     assert convert("Emma02/LVM_ckpts", "org/pictures", "-o", "one").code == 0
     assert hub.cached("Emma02/LVM_ckpts")
     asked = len(server.asked)
