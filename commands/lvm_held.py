@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class HeldImages:
         self._stage, self.resumed = stage, file is not None
         self._files: dict[bytes, deque[Files]] = defaultdict(deque)
         self._failed: set[bytes] = set()
-        self._refused: Counter[bytes] = Counter()
+        self._refused: set[bytes] = set()
         self.taken: set[Path] = set()
         self.settings: Record | None = None
         self.lines = resume.read_held(file, stage, identify, self._note) if file else resume.Held(identify=identify)
@@ -70,13 +70,11 @@ class HeldImages:
 
     def take_failed(self, record: Record) -> bool:
         """Whether there is a line of this failed item, or of a line that passed through, that has not met its item yet."""
-        key = self._key_of_failed(record)
-        self._refused[key] -= self._refused[key] > 0
         return self.lines.take(self._as_failed(record))
 
     def take_lost(self, record: Record) -> bool:
         """As `take_failed`, but not for an item whose file was there: with ``--overwrite`` or at another place it may be made."""
-        return not self._refused[self._key_of_failed(record)] and self.take_failed(record)
+        return self.lines.identify(self._as_failed(record)) not in self._refused and self.take_failed(record)
 
     def take(self, made_from: Record) -> Files | None:
         """The files of an image that was made from this, or None. They are given out once for each line."""
@@ -87,14 +85,12 @@ class HeldImages:
     def _as_failed(self, record: Record) -> Record:
         return {**record, self._stage: {"error": {}}} if "path" in record or "input" in record else record
 
-    def _key_of_failed(self, record: Record) -> bytes:
-        return self.lines.identify(self._as_failed(record))
-
     def _note(self, key: bytes, record: Record) -> None:
         value = record.get(self._stage)
         if isinstance(value, dict) and "error" in value:
             self._failed.add(key)
-            self._refused[key] += isinstance(value["error"], dict) and value["error"].get("kind") == "exists"
+            if isinstance(value["error"], dict) and value["error"].get("kind") == "exists":
+                self._refused.add(key)
         if not isinstance(value, dict) or "error" in value or "path" not in record:
             return
         strip, animation = (Path(value[key]) if isinstance(value.get(key), str) else None for key in ("strip", "animation"))

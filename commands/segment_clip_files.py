@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from visiontk.artefacts import is_folder, write, writing
+from visiontk.artefacts import write, writing
 from visiontk.errors import OutputError, UsageError
 from visiontk.records import Record
 
 from . import interrupts, writers
-from .segment_outputs import CLIP_SUFFIXES, PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen
+from .segment_outputs import CLIP_SUFFIXES, PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen, other_suffix
 from .segment_stale import Earlier
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ BARE = (Kind.masks, Kind.binary)
 
 def check_name(out: str | None, kinds: Sequence[Kind]) -> None:
     """Raise UsageError where ``-o`` names a file of another type than all that is saved of a video."""
-    if out is None or out == "-" or not kinds or ("{" not in out and is_folder(out)):
-        return
     suffixes = [CLIP_SUFFIXES.get(kind, ".json") for kind in kinds if kind in CLIP_SUFFIXES or kind is Kind.coco]
-    given = Path(out).suffix.lower()
-    if given and given not in suffixes:
+    if given := other_suffix(out, kinds, suffixes):
         cure = f"name a file that ends in {' or '.join(suffixes)}, or a folder" if suffixes else "name a folder, with a / at its end"
         raise UsageError(f"-o {out}: what is saved of a video ({', '.join(kinds)}) is no {given} file; {cure}")
 

@@ -58,6 +58,14 @@ def parse(text: str) -> list[Kind]:
     return [kind for kind in Kind if kind in names]
 
 
+def other_suffix(out: str | None, kinds: Sequence[Kind], suffixes: Collection[str]) -> str | None:
+    """The suffix of the file or template that ``-o`` names, where it is none of those that the kinds have."""
+    if out is None or out == "-" or not kinds or ("{" not in out and is_folder(out)):
+        return None
+    given = Path(out).suffix.lower()
+    return given if given and given not in suffixes else None
+
+
 @dataclass(frozen=True)
 class Seen:
     """One picture or frame with what was found in it.
@@ -187,14 +195,10 @@ class Artefacts:
         return files | self.add_to_coco(record, seen)
 
     def _check_name(self, record: Record) -> None:
-        out = self.naming.out
-        if out is None or out == "-" or not self.kinds or ("{" not in out and is_folder(out)):
-            return
         suffixes = [*dict.fromkeys(SUFFIXES.get(kind, ".json") for kind in self.kinds)]
-        given = Path(out).suffix.lower()
-        if given and given not in suffixes:
+        if given := other_suffix(self.naming.out, self.kinds, suffixes):
             what = f"{record.get('path')} is a picture, and what is saved of it ({', '.join(self.kinds)}) is no {given} file"
-            raise UsageError(f"-o {out}: {what}; name one that ends in {' or '.join(suffixes)}, or a folder")
+            raise UsageError(f"-o {self.naming.out}: {what}; name one that ends in {' or '.join(suffixes)}, or a folder")
 
     def _remove_earlier(self, record: Record, index: int, written: Collection[Path]) -> None:
         """What is left of objects that the picture has no more, where names say which object a file is of. Raises OutputError."""

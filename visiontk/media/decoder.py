@@ -106,7 +106,7 @@ def to_image(frame: av.VideoFrame) -> Image.Image:
 def pixel_aspect(frame: av.VideoFrame, stream: VideoStream) -> float:
     """Width over height of a pixel of what `to_image` gives; 1 where the file says nothing of it."""
     aspect = float(stream.sample_aspect_ratio or 1)
-    return 1 / aspect if _display_transpose(frame) in _QUARTER_TURNS else aspect
+    return 1 / aspect if aspect != 1 and _display_transpose(frame) in _QUARTER_TURNS else aspect
 
 
 def _display_transpose(frame: av.VideoFrame) -> Image.Transpose | None:
