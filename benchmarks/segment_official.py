@@ -21,12 +21,14 @@ os.environ["TQDM_DISABLE"] = "1"  # its bars would fill the output; read when tq
 
 
 def predictor(model: str, device: str) -> Any:
-    """A ``SAM2VideoPredictor`` with the settings that visiontk runs with: what `build_sam2_video_predictor` sets, but for filling holes."""
+    """A ``SAM2VideoPredictor`` with the settings that visiontk runs with: what `build_sam2_video_predictor` sets, but for filling holes
+    and for what the configuration says itself."""
     from hydra.utils import instantiate
 
     location = locate(model)
     config = {**read_config(find_config(location.weights)), "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor"}
-    config |= {"sam_mask_decoder_extra_args": POSTPROCESSING, "binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
+    extra = {**POSTPROCESSING, **(config.get("sam_mask_decoder_extra_args") or {})}
+    config |= {"sam_mask_decoder_extra_args": extra, "binarize_mask_from_pts_for_mem_enc": True, "fill_hole_area": 0}
     config |= {"add_all_frames_to_correct_as_cond": True, "compile_image_encoder": False}
     made = instantiate(config)
     made.load_state_dict(read_weights(location.weights))

@@ -85,6 +85,19 @@ def test_masks_and_ious_are_the_official_predictors(image: Image.Image, predicto
         assert 0 < one.score < 1
 
 
+def test_a_model_with_one_mask_for_a_click_is_asked_for_one(image: Image.Image, predictor: SAM2ImagePredictor) -> None:
+    ours = segmenter()
+    ours.network.model.multimask_output_in_sam = False
+    ours.network.model.sam_mask_decoder.dynamic_multimask_via_stability = False
+    [one] = ours.image(image, [POINT])
+    decoder = predictor.model.sam_mask_decoder
+    decoder.dynamic_multimask_via_stability = False
+    [mask], [iou], _ = predictor.predict(np.array(POINT.points), np.array(POINT.labels), multimask_output=False)
+    decoder.dynamic_multimask_via_stability = True
+    np.testing.assert_array_equal(one.mask, mask > 0)
+    assert one.iou == iou != ask(predictor, POINT)[1]
+
+
 def test_and_so_they_are_under_bf16_autocast(image: Image.Image, predictor: SAM2ImagePredictor) -> None:
     [one] = segmenter("bf16").image(image, [POINT])
     with torch.autocast("cpu", dtype=torch.bfloat16):

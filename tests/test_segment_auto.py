@@ -55,17 +55,22 @@ def image() -> Image.Image:
     return blurred
 
 
-@pytest.mark.parametrize("crop_layers", [0, 1])
-def test_masks_are_the_official_generators_by_falling_area(crop_layers: int, segmenter: Segmenter, image: Image.Image) -> None:
-    found = segmenter.everything(image, Everything(**{**vars(KNOBS), "crop_layers": crop_layers}))
+@pytest.mark.parametrize(("crop_layers", "several"), [(0, True), (1, True), (0, False)])
+def test_masks_are_the_official_generators_by_falling_area(
+    crop_layers: int, several: bool, segmenter: Segmenter, image: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmenter.network.model, "multimask_output_in_sam", several)
+    knobs = Everything(**{**vars(KNOBS), "crop_layers": crop_layers, "min_iou": 0.2 if several else 0.0})
+    found = segmenter.everything(image, knobs)
     with warnings.catch_warnings(action="ignore"):
         generator = SAM2AutomaticMaskGenerator(
             copy.deepcopy(built()),
             points_per_side=3,
-            pred_iou_thresh=0.2,
+            pred_iou_thresh=knobs.min_iou,
             stability_score_thresh=0.3,
             box_nms_thresh=1.0,
             crop_n_layers=crop_layers,
+            multimask_output=several,
         )
     generator.predictor._bb_feat_sizes = [(32, 32), (16, 16), (8, 8)]
     wanted = generator.generate(np.asarray(image))

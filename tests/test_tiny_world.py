@@ -452,6 +452,17 @@ def test_a_hidden_thing_has_no_pixels_and_comes_back() -> None:
     assert torch.equal(areas == 0, clips.visible[:, :, 0] == 0)
 
 
+def test_a_thing_in_varied_colours_keeps_them_for_its_clip() -> None:
+    options: Any = {"objects": 1, "leaves": 0.0, "backgrounds": ["plain"]}
+    plain, dyed = (world.render_clips(4, 12, 6, augment=augment, **options) for augment in (None, world.Augment(tint=1.0)))
+    assert torch.equal(plain.index_masks, dyed.index_masks) and torch.equal(plain.labels, dyed.labels)
+    for clip in range(12):
+        assert dyed.captions[clip].split(" on ")[0] != plain.captions[clip].split(" on ")[0]
+        thing = dyed.index_masks[clip] == 1
+        means = torch.stack([frame[:, mask].double().mean(1) for frame, mask in zip(dyed.frames[clip], thing, strict=True)])
+        assert (means.amax(0) - means.amin(0)).max() < 12 < (plain.frames[clip].double() - dyed.frames[clip].double()).abs().max()
+
+
 def test_things_pass_behind_larger_ones() -> None:
     clips = world.render_clips(6, 40, 24, objects=2, passes=1.0, leaves=0.0)
     seen = clips.visible[:, :, 0]

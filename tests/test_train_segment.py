@@ -80,12 +80,12 @@ def test_clips_are_taken_from_anywhere_in_longer_ones() -> None:
         strides.add(stride)
     assert strides == {1, 2, 3} and min(starts) < 5 and max(starts) > 14
     long = segment_clips.render_batch(3, [0], 30, 32, 2, dyed=False)
-    assert torch.equal(long.frames[:, 0], world.render_clip(3, 0, 30, size=32).frames)
+    assert torch.equal(long.frames[:, 0], world.render_clip(3, 0, 30, size=32, objects=(2, 3)).frames)
 
 
 def window(batch: segment_clips.ClipBatch, seed: int, index: int) -> tuple[int, int]:
     """From which frame of the clip, and every how manyth, the first clip of the batch was taken."""
-    whole, count = world.render_clip(seed, index, 24, size=batch.frames.shape[-1]).frames, len(batch.frames)
+    whole, count = world.render_clip(seed, index, 24, size=batch.frames.shape[-1], objects=(2, 3)).frames, len(batch.frames)
     found = [
         (start, stride)
         for stride in (1, 2, 3)
@@ -108,9 +108,22 @@ def test_a_batch_holds_the_frontmost_objects_that_are_seen_at_first() -> None:
 
 def seen_in(seed: int, clips: int, frame: int) -> list[int]:
     """How many objects of each clip cover enough of a frame."""
-    rendered = world.render_clips(seed, clips, 24, size=64, shown=range(frame, frame + 1))
+    rendered = world.render_clips(seed, clips, 24, size=64, objects=(2, 3), shown=range(frame, frame + 1))
     least, numbers = segment_clips.LEAST_PIXELS * 64 * 64, range(1, rendered.labels.shape[1] + 1)
     return [sum(int((first == number).sum()) >= least for number in numbers) for first in rendered.index_masks[:, 0]]
+
+
+def test_dyed_clips_show_the_same_things_in_other_colours() -> None:
+    plain, dyed = (segment_clips.render_batch(3, range(6), 3, 64, 3, dyed=dyed) for dyed in (False, True))
+    assert torch.equal(plain.kinds, dyed.kinds) or (plain.kinds != dyed.kinds).float().mean() < 0.05  # an outline makes a thing larger
+    assert not torch.equal(plain.frames, dyed.frames)
+    for clip in range(6):
+        assert int(plain.kinds[:, clip].flatten().bincount().count_nonzero()) >= 3  # the background and two things
+
+
+def test_single_frames_of_clips_may_show_one_thing() -> None:
+    batch = segment_clips.render_batch(3, range(20), 1, 64, 3, dyed=False)
+    assert {len(set(kinds.flatten().tolist()) - {0}) for kinds in batch.kinds[0]} == {1, 2, 3}
 
 
 def test_all_things_of_a_clip_are_numbered_and_those_that_were_chosen_are_among_them() -> None:
@@ -214,9 +227,14 @@ def test_pictures_come_first_and_then_every_third_time() -> None:
     turns = [turn(plan, step) for step in range(30)]
     assert all((found.frames, found.count) == (1, 7) for found in turns[:10]) and {found.dyed for found in turns[:10]} == {False, True}
     assert {prompted(plan, step).clicks for step in range(10)} == {0, 1, 2}
-    assert not any(found.dyed for found in turns if found.frames > 1)
     assert [found.frames for found in turns[10:]] == [1 if step % 3 == 0 else 6 for step in range(10, 30)]
     assert turns == [turn(plan, step) for step in range(30)]
+
+
+def test_one_in_four_steps_with_clips_has_them_in_varied_colours() -> None:
+    plan = SegmentPlan(steps=3000, image_steps=0)
+    clips = [found for found in (turn(plan, step) for step in range(3000)) if found.frames > 1]
+    assert sum(found.dyed for found in clips) / len(clips) == pytest.approx(0.25, abs=0.03)
 
 
 def prompted(plan: SegmentPlan, step: int) -> Prompting:

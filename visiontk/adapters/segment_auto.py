@@ -68,6 +68,7 @@ def _generator(network: Network, features: Features, image: Image, knobs: Everyt
             stability_score_thresh=knobs.min_stability,
             box_nms_thresh=knobs.box_nms,
             crop_n_layers=knobs.crop_layers,
+            multimask_output=network.model.multimask_output_in_sam,
         )
         generator.predictor = Predictor(network.model)
     return generator

@@ -153,7 +153,8 @@ class Network:
 
         Args:
             features: of the picture.
-            clicks: see `clicks`. A single point is ambiguous: of three masks for it the one with the best estimated IoU counts.
+            clicks: see `clicks`. A single point is ambiguous: of three masks for it the one with the best estimated IoU counts, unless
+                the model's configuration wants one (``multimask_output_in_sam: false``).
             hint: logits (1, 1, 4 S, 4 S) of a mask to start from, with the S of `embedding`.
 
         Returns:
@@ -166,7 +167,7 @@ class Network:
             image_pe=model.sam_prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=labels.shape[1] == 1,
+            multimask_output=labels.shape[1] == 1 and model.multimask_output_in_sam,
             repeat_image=False,
             high_res_features=[features.folded(level) for level in range(len(features.maps) - 1)],
         )

@@ -14,9 +14,10 @@ from .backgrounds import KINDS, render_backgrounds
 from .captions import listed, noun
 from .draws import Draws
 from .layers import VISIBLE, Pose, composite, pick_textures, place, to_bytes
+from .looks import Augment, as_they_are, vary
 from .masks import boxes_of, index_map
-from .scenes import avoided, check_objects, draw_labels
-from .sprites import TRAIN_STYLES, check_styles, textures, things
+from .scenes import avoided, check_objects, draw_labels, own_colours
+from .sprites import TRAIN_STYLES, check_styles, textures
 
 MAX_FRAMES, MAX_MOVERS = 10_000, 3
 _OUTSIDE = 0.45  # how far beyond the border, as a share of the canvas, the middle of a thing goes that leaves
@@ -97,6 +98,7 @@ def render_clips(
     backgrounds: Sequence[str] = KINDS,
     leaves: float = _LEAVES,
     passes: float = _PASSES,
+    augment: Augment | None = None,
     shown: range | None = None,
     device: torch.device | str = "cpu",
 ) -> Clips:
@@ -108,6 +110,7 @@ def render_clips(
         objects: 1 to 3, or the least and the most.
         leaves: probability that the rearmost thing moves out of the picture and returns.
         passes: probability that it goes behind a larger thing, in clips with two or more.
+        augment: how drawings are varied, each for the whole of its clip; None leaves them as they are.
         shown: render these of the T frames alone.
 
     Raises:
@@ -124,11 +127,13 @@ def render_clips(
     pose = _motion(Draws(seed, indices, "motion", device), counts, high, frames, leaves, passes)
     mean_scale = pose.scale.mean(-1).flatten()
     picked = pick_textures(textures(styles, device), chosen_styles.flatten(), labels.flatten(), mean_scale, size)
-    named = [[things()[label].colour for label in row if label >= 0] for row in labels.tolist()]
+    looks = vary(picked, augment, Draws(seed, indices, "clip looks", device), high) if augment else as_they_are(picked)
+    named = own_colours(labels, looks)
     behind = render_backgrounds(seed, indices, size, backgrounds, avoided(named), device)
     shown = range(frames) if shown is None else shown
     step = max(1, _PIXELS_AT_ONCE // (len(indices) * high * size**2))
-    parts = [_render_part(picked, pose.at(shown[start : start + step]), behind.images, there, size) for start in range(0, len(shown), step)]
+    some = [shown[start : start + step] for start in range(0, len(shown), step)]
+    parts = [_render_part(looks.textures, pose.at(times), behind.images, there, size) for times in some]
     pictures, index_masks, boxes, visible = (torch.cat(values, dim=1) for values in zip(*parts, strict=True))
     captions = [_caption(row, colours, phrase) for row, colours, phrase in zip(labels.tolist(), named, behind.phrases, strict=True)]
     return Clips(pictures, index_masks, labels, boxes, visible, captions)

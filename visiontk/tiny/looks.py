@@ -95,6 +95,12 @@ def vary(textures: torch.Tensor, augment: Augment, draws: Draws, per_item: int) 
     return Looks(varied, recoloured, tints)
 
 
+def as_they_are(textures: torch.Tensor) -> Looks:
+    """``textures`` that were not varied."""
+    nothing = torch.zeros(len(textures), dtype=torch.bool, device=textures.device)
+    return Looks(textures, nothing, torch.full_like(nothing, -1, dtype=torch.long))
+
+
 def turn_hue(colours: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """``colours`` (N, 3, H, W) with their chroma turned in the YIQ plane by ``turns`` (N); the luma stays."""
     red, green, blue = colours.unbind(1)

@@ -15,7 +15,7 @@ from .captions import caption, noun, own_colour
 from .colours import NAMES
 from .draws import Draws
 from .layers import Composite, Pose, composite, pick_textures, place, to_bytes
-from .looks import Augment, Looks, vary
+from .looks import Augment, Looks, as_they_are, vary
 from .masks import boxes_of
 from .sprites import TRAIN_STYLES, check_styles, textures, things
 
@@ -104,8 +104,8 @@ def render_scenes(
         pose = _calmed(pose)
     flat_scale = pose.scale.flatten()
     picked = pick_textures(textures(styles, device), chosen_styles.flatten(), drawn.flatten(), flat_scale, size)
-    looks = vary(picked, augment, Draws(seed, indices, "looks", device), high) if augment else _as_they_are(picked)
-    named = _colours(drawn, looks)
+    looks = vary(picked, augment, Draws(seed, indices, "looks", device), high) if augment else as_they_are(picked)
+    named = own_colours(drawn, looks)
     behind = render_backgrounds(seed, indices, size, backgrounds, avoided(named), device)
     layers = place(looks.textures, pose, size).view(len(indices), high, 1, 4, size, size)
     layers = layers * there[:, :, None, None, None, None]
@@ -147,6 +147,15 @@ def avoided(named: Sequence[Sequence[str | None]]) -> torch.Tensor:
     return torch.tensor([[name in row for name in NAMES] for row in named], dtype=torch.bool).view(-1, len(NAMES))
 
 
+def own_colours(labels: torch.Tensor, looks: Looks) -> list[list[str | None]]:
+    """The name of the colour of each thing that is there, or None."""
+    recoloured, tints = looks.recoloured.view_as(labels).tolist(), looks.tints.view_as(labels).tolist()
+    return [
+        [own_colour(*values) for values in zip(row, changed, tint, strict=True) if values[0] >= 0]
+        for row, changed, tint in zip(labels.tolist(), recoloured, tints, strict=True)
+    ]
+
+
 def _poses(draws: Draws, counts: torch.Tensor, most: int) -> Pose:
     """One object stands anywhere that it fits; several stand around the middle, turned by a random angle, some overlapping."""
     alone = (counts == 1)[:, None]
@@ -173,19 +182,6 @@ def _calmed(pose: Pose) -> Pose:
     near, size = _CALM, sum(_SCALE_ALONE) / 2
     x, y = (0.5 + (value - 0.5) * near for value in (pose.x, pose.y))
     return Pose(x, y, size + (pose.scale - size) * near, pose.angle * near, torch.ones_like(pose.flip))
-
-
-def _as_they_are(picked: torch.Tensor) -> Looks:
-    nothing = torch.zeros(len(picked), dtype=torch.bool, device=picked.device)
-    return Looks(picked, nothing, torch.full_like(nothing, -1, dtype=torch.long))
-
-
-def _colours(labels: torch.Tensor, looks: Looks) -> list[list[str | None]]:
-    recoloured, tints = looks.recoloured.view_as(labels).tolist(), looks.tints.view_as(labels).tolist()
-    return [
-        [own_colour(*values) for values in zip(row, changed, tint, strict=True) if values[0] >= 0]
-        for row, changed, tint in zip(labels.tolist(), recoloured, tints, strict=True)
-    ]
 
 
 def _captions(labels: torch.Tensor, named: list[list[str | None]], pose: Pose, result: Composite, behind: Backgrounds) -> list[str]:

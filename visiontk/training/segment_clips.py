@@ -15,6 +15,7 @@ from visiontk.tiny.draws import Draws
 from .tiny_data import STRONG
 
 LEAST_PIXELS = 1 / 500  # of the first frame: less of a thing is nothing to click on
+MOST = 3  # things in a clip
 LENGTH, STRIDES = 24, 3  # frames of the clips that are taken from, and the most from one frame that is taken to the next
 _COLOURED = world.Augment(**STRONG)
 
@@ -44,18 +45,20 @@ class ClipBatch:
 def render_batch(seed: int, indices: Sequence[int], frames: int, size: int, most: int, *, dyed: bool) -> ClipBatch:
     """Clips, with up to ``most`` objects of each that are seen in the first frame, the frontmost first.
 
-    They are of longer clips, from anywhere, since things turn and hide as those go on, and of every frame or every second or third; with
-    one to three things as they are drawn, since the world's clips vary no colours. Where ``dyed``, which is for single frames, there are
-    one to four things in varied colours.
+    They are of longer clips, from anywhere, since things turn and hide as those go on, and of every frame or every second or third. There
+    are two or three things, or one to three where ``frames`` is 1: one thing alone is soon followed. Where ``dyed`` they have varied
+    colours, and single frames are no clips' but pictures of one to four things, which overlap less.
     """
-    if dyed:
-        scenes = world.render_scenes(seed, indices, size=size, objects=(1, 4), augment=_COLOURED)
+    augment = _COLOURED if dyed else None
+    if dyed and frames == 1:
+        scenes = world.render_scenes(seed, indices, size=size, objects=(1, 4), augment=augment)
         return _chosen(scenes.images[None], scenes.masks.transpose(0, 1)[None], scenes.labels, most)
     length = max(LENGTH, frames)
     stride = 1 + int(Draws(seed, indices[:1], "stride").choose(min(STRIDES, (length - 1) // max(frames - 1, 1))))
     start = int(Draws(seed, indices[:1], "window").choose(length - (frames - 1) * stride))
     shown = range(start, start + (frames - 1) * stride + 1, stride)
-    clips = world.render_clips(seed, indices, length, size=size, shown=shown)
+    least = 1 if frames == 1 else 2
+    clips = world.render_clips(seed, indices, length, size=size, objects=(least, MOST), augment=augment, shown=shown)
     numbers = torch.arange(1, clips.labels.shape[1] + 1)
     masks = clips.index_masks.permute(1, 0, 2, 3)[:, None] == numbers[:, None, None, None]
     return _chosen(clips.frames.transpose(0, 1), masks, clips.labels, most)

@@ -14,6 +14,7 @@ from .segment_track import Kind, Prompting
 IMAGE_KINDS: dict[Kind, float] = {"point": 0.5, "box": 0.5}
 CLIP_KINDS: dict[Kind, float] = {"point": 0.4, "box": 0.2, "mask": 0.4}
 ENCODER_IMAGES = 2  # times as many pictures as in other steps, as hardly more than the encoder is to be run
+DYED_CLIPS = 4  # one step of so many with clips has them in varied colours
 IMAGE_AMONG_CLIPS = 3  # once the clips have begun, every third step is one of pictures
 
 
@@ -80,7 +81,7 @@ class Turn:
 
     Attributes:
         prompting: how they are prompted; None asks the encoder.
-        dyed: things in varied colours, which only pictures have.
+        dyed: things in varied colours.
     """
 
     frames: int
@@ -99,7 +100,8 @@ def turn(plan: SegmentPlan, step: int) -> Turn:
         return Turn(1, plan.images, prompting, dyed=derive(plan.seed, "dyed", step) % 2 == 1)
     kind = _drawn(plan, step, CLIP_KINDS)
     other = 1 + derive(plan.seed, "corrected", step) % max(1, plan.frames - 1)
-    return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1), dyed=False)
+    dyed = derive(plan.seed, "dyed", step) % DYED_CLIPS == 0
+    return Turn(plan.frames, plan.clips, Prompting(kind, (other,) if kind == "mask" else (0, other), 1), dyed)
 
 
 def _drawn(plan: SegmentPlan, step: int, kinds: dict[Kind, float]) -> Kind:
