@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -88,16 +89,24 @@ def _itself(sentence: Sentence) -> Sentence:
     return sentence
 
 
-def _measure(models: Models, batch: Sequence[Sentence]) -> Iterator[Measured]:
+def _measure(models: Models, batch: Sequence[Sentence]) -> Iterator[Measured | ItemError]:
     prompts = [models.lvm.encode(one.frames) for one in batch]
     asked = [place for place, one in enumerate(batch) if one.truth is not None]
     answers: dict[int, Answer] = {}
+    failed: set[int] = set()
     if asked:
         frames = next(models.lvm.continue_([prompts[place] for place in asked], 1, models.sampling))
         made = [frame.image for frame in frames]
+        failed = {place for place, frame in zip(asked, frames, strict=True) if not math.isfinite(frame.nll)}
         answers = dict(zip(asked, _compare(models, made, [batch[place] for place in asked]), strict=True))
     for place, (one, prompt) in enumerate(zip(batch, prompts, strict=True)):
-        yield Measured(one.task, _costs(models.lvm, one, prompt), answers.get(place), len(one.frames) // 2, one.left_out)
+        try:
+            costs = _costs(models.lvm, one, prompt)
+        except ItemError as error:
+            yield error
+            continue
+        found = Measured(one.task, costs, answers.get(place), len(one.frames) // 2, one.left_out)
+        yield models.lvm.not_finite() if place in failed else found
 
 
 def _costs(lvm: VisualSentenceModel, sentence: Sentence, prompt: Any) -> NDArray[np.float32]:

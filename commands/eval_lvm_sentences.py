@@ -22,10 +22,12 @@ from .lvm_prompt_lines import KEY, picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from visiontk.media.clips import Clip
     from visiontk.media.sentence_tasks import IndexMap
 
 LINES = ".jsonl"
 _NAME = "name folders of frames, videos, or lines of `visiontk lvm-prompt`"
+LEAST_CONTEXT = 4  # frames: a pair, a query and the answer
 PLAIN = "frames"  # the task of sentences that are no pairs
 
 
@@ -151,6 +153,8 @@ def _prompt(record: Record, reading: Reading) -> Sentence:
     from visiontk.metrics.sentences import colour_map
 
     frames = lvm_prompt_lines.frames(record)
+    if reading.context < LEAST_CONTEXT:
+        raise ItemError("bad_record", f"the model sees {reading.context} frames at once, and a pair, a query and its answer are 4")
     truth, colours, task = (record[KEY].get(name) for name in ("truth", "palette", "task"))
     if not isinstance(task, str) or not isinstance(truth, str | None) or (task == "segment" and not _is_palette(colours)):
         raise ItemError("bad_record", f'its "{KEY}" is not as `visiontk lvm-prompt` writes it')
@@ -187,9 +191,19 @@ def _frames(payload: Any, reading: Reading) -> Sentence:
     most = min(reading.most or reading.context, reading.context)
     frames: list[Image] = []
     with closing(payload.read(0)) as read:
-        for frame in itertools.islice(read, 0, most * reading.stride, reading.stride):
-            frames.append(squared(frame.image, reading.side))  # noqa: PERF401  a list would keep whole frames
+        place = 0
+        try:
+            for place, frame in enumerate(itertools.islice(read, (most - 1) * reading.stride + 1), 1):
+                if (place - 1) % reading.stride == 0:
+                    frames.append(squared(frame.image, reading.side))
+        except ItemError as error:
+            raise ItemError(error.kind, f"{_at(payload, place)}: {error.message}") from error
     return Sentence(PLAIN, frames)
+
+
+def _at(clip: Clip, place: int) -> str:
+    """What a clip's frame is called: the picture's file, or its number."""
+    return str(clip.lines[place].get("path")) if clip.lines and place < len(clip.lines) else f"frame {place}"
 
 
 def _is_palette(value: Any) -> bool:

@@ -151,6 +151,7 @@ def lvm_continue(
     name = model if random_weights is not None else in_force.get("model.lvm", model).value
     lvm = load(name, runtime, quantize=quantize, random_weights=random_weights)
     running.same_model(held.lines, lvm.name, lvm.revision, resume)
+    held.same_dtype(lvm.runtime.dtype_name, resume)
     more = f": images of {lvm.image_size} pixels in {lvm.frame_tokens} tokens, {lvm.context_frames} of them at once"
     introduce(lvm, more, quiet=quiet, verbose=verbose)
 
@@ -165,7 +166,7 @@ def lvm_continue(
     pictures = running.own_key(lvm_inputs.thinned(names, pipe, reading, stride or 1, frames), key)
     items = plan.items(sentences(pictures, taking))
     stats = stream.Stats()
-    making = Making(lvm, plan, score, report, stats, lvm_making.rows_at_once(runtime.batch_size, lvm.runtime.device.type, candidates))
+    making = Making(lvm, plan, score, report, stats, lvm_making.rows_at_once(runtime.batch_size, lvm, candidates))
     if out == "-":
         items = running.only_one(items, "sentences")
     batches = stream.run(items, making.itself, making.predict, batch_size=making.sentences_at_once, workers=1)

@@ -37,6 +37,7 @@ class HeldImages:
         lines: what `resume.read_held` says of them.
         taken: all files that they name.
         settings: what the first image was made with; None where there is none.
+        dtype: in which it was made; None where no line says so.
     """
 
     def __init__(self, file: Path | None, stage: str) -> None:
@@ -47,6 +48,7 @@ class HeldImages:
         self._refused: set[bytes] = set()
         self.taken: set[Path] = set()
         self.settings: Record | None = None
+        self.dtype: str | None = None
         self.lines = resume.read_held(file, stage, identify, self._note) if file else resume.Held(identify=identify)
 
     def __bool__(self) -> bool:
@@ -62,6 +64,12 @@ class HeldImages:
             changed = ["greedy"]
         old, new = (", ".join(_option(name, some.get(name)) for name in changed) for some in (before, now))
         raise UsageError(f"{file} was written with {old} and this run has {new}; give the same, or name a new file")
+
+    def same_dtype(self, now: str, file: Path | None) -> None:
+        """Raise UsageError where ``--resume`` would go on in another type of numbers: sentences are gone through again, to other images."""
+        if self.dtype not in (None, now):
+            before = f"{file} was written in {self.dtype} and this run computes in {now}"
+            raise UsageError(f"{before}; give --dtype {self.dtype}, or name a new file")
 
     @property
     def left(self) -> int:
@@ -96,6 +104,7 @@ class HeldImages:
         strip, animation = (Path(value[key]) if isinstance(value.get(key), str) else None for key in ("strip", "animation"))
         if self.settings is None:
             self.settings = settings_of(value, score="nll" in value, animate="animation" in value)
+            self.dtype = value["dtype"] if isinstance(value.get("dtype"), str) else None
         files = Files(Path(record["path"]), strip, animation)
         self._files[key].append(files)
         self.taken |= {path for path in (files.image, strip, animation) if path is not None}

@@ -84,7 +84,8 @@ def check_count(count: int, pairs: bool) -> None:
     """Raise UsageError for so many pictures that they are no sentence."""
     if count == 1:
         shown = "a query without a pair shows no task; name image and answer, at least once, before it"
-        raise UsageError(f"there is one image only: {shown if pairs else 'it does not show how to go on; name two images or more'}")
+        still = "it does not show how to go on; name two images or more, or --all-frames of one that moves"
+        raise UsageError(f"there is one image only: {shown if pairs else still}")
     if pairs and count % 2 == 0:
         raise UsageError(f"{count} images are no pairs and a query; name an odd number: image, answer, image, answer, ..., query")
 
@@ -92,26 +93,29 @@ def check_count(count: int, pairs: bool) -> None:
 def thinned(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading, stride: int, frames: int | None) -> Iterator[Item[Image]]:
     """The items of the inputs, without those that ``stride`` and ``frames`` leave out.
 
-    Each video and each folder is counted for itself, and so are pictures that come one after the other. A video's frames come as its reader
-    has them, which is every ``stride``-th already; what a line names as a frame is wanted.
+    Each video and each folder is counted for itself, and so are pictures that are named one after the other; what comes through a pipe, or
+    of a pattern, is of the folder that it lies in. A video's frames come as its reader has them, which is every ``stride``-th already; what
+    a line names as a frame is wanted.
     """
     from visiontk import listing, sources
 
     run: str | None = ""
     place = 0
     for name in names:
-        folder = name if listing.is_folder(name) else None
+        named = name != "-" and not listing.is_folder(name) and not listing.is_pattern(name)
         begun = False
         for item in sources.from_arguments([name], pipe, reading):
             if item.load is None or KEY in item.record:
                 yield item
                 continue
-            video = item.record["path"] if "frame" in item.record and "path" in item.record else None
-            own = video or folder
+            path = item.record.get("path")
+            video = path if "frame" in item.record else None
+            own = video or (None if named or path is None else os.path.dirname(path))  # noqa: PTH120
             if own != run or (own is not None and not begun):
                 run, place = own, 0
             begun = True
-            step = 1 if video is not None else stride
+            # The pages of a file have no time, by which its reader could have left some out.
+            step = 1 if video is not None and ("time" in item.record or name == "-") else stride
             number, between = divmod(place, step)
             place += 1
             if not between and (frames is None or number < frames):

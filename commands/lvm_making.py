@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from visiontk.artefacts import holds, write
 from visiontk.errors import DeviceError, ItemError, OutOfMemory, OutputError
 from visiontk.records import Item, Record
+from visiontk.runtime import available_memory
 from visiontk.stream import Outcome, Stats
 
 from . import interrupts, writers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_FILMS = 12  # strips and animations of which the end of a run says where they are
 ROWS = {"cuda": 32, "mps": 8, "cpu": 16}  # sentences times candidates at once, where nobody says how many
+ROOM = 0.8  # share of the main memory that is there which their caches may have
 
 
 @dataclass
@@ -37,6 +39,7 @@ class _Work:
     Attributes:
         prompt_nll: of each picture that was given.
         done: candidate and number of those that have been made.
+        failed: the model gave no numbers for it.
     """
 
     ready: Ready
@@ -45,6 +48,7 @@ class _Work:
     tokens: Tensor
     prompt_nll: list[float] | None
     done: set[tuple[int, int]]
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,15 +123,28 @@ class Making:
         return outcome
 
     def _batch(self, batch: Sequence[Ready]) -> Generator[Outcome[Record]]:
+        works: list[_Work] = []
         try:
-            works = [self._work(ready) for ready in batch]
+            for ready in batch:
+                try:
+                    works.append(self._work(ready))
+                except ItemError as error:
+                    yield from self._failed(ready, error)
         except OutOfMemory as error:
             raise DeviceError(
                 f"the pictures of a sentence do not fit into memory ({error}); choose a smaller model or --device cpu"
             ) from error
+        if not works:
+            return
         self.report.begin()
         try:
             for work, frame, seconds in self._frames(works):
+                if work.failed:
+                    continue
+                if not math.isfinite(frame.nll):  # what it has made by then stays
+                    work.failed = True
+                    yield from self._failed(work.ready, self.model.not_finite())
+                    continue
                 work.film.add(frame.candidate, frame.number, frame.image)
                 if (frame.candidate, frame.number) in work.named.held:
                     continue
@@ -141,14 +158,19 @@ class Making:
             raise
         self._write_films(works)
 
+    def _failed(self, ready: Ready, error: ItemError) -> Iterator[Outcome[Record]]:
+        """The line of a sentence that failed, unless a stopped run has left it."""
+        if not self.plan.held.take_failed(ready.line):
+            yield Outcome(Item(ready.line, lambda: None), error=error)
+
     def _work(self, ready: Ready) -> _Work:
         import torch
 
         from visiontk.media import film_strip
 
-        named = self.plan.named.pop(ready.index)
         tokens = self.model.encode(ready.images)
         costs = torch.nanmean(self.model.score(tokens), dim=1).tolist() if self.score else None
+        named = self.plan.named.pop(ready.index)
         most = None if named.animations else film_strip.MOST if named.strip is not None else 0
         film = Film(ready.images, self.plan.sampling.candidates, pairs=ready.sentence.pairs is not None, most=most)
         return _Work(ready, named, film, tokens, costs and [_rounded(cost) for cost in costs], set())
@@ -206,7 +228,7 @@ class Making:
 
     def _value(self, work: _Work, frame: Frame, seconds: float) -> Record:
         """What stands under the stage's key."""
-        value: Record = {"model": self.model.name, "revision": self.model.revision}
+        value: Record = {"model": self.model.name, "revision": self.model.revision, "dtype": self.model.runtime.dtype_name}
         value |= self.plan.made_from(work.ready.sentence, frame.candidate, frame.number)
         value["context"] = list(frame.context)
         if work.prompt_nll is not None:
@@ -229,9 +251,16 @@ class Making:
                 del self.films[MOST_FILMS:]
 
 
-def rows_at_once(asked: int | None, device: str, candidates: int) -> int:
-    """``--batch-size``, or for auto a number that has room for all candidates of a sentence."""
-    return asked or max(candidates, ROWS.get(device, ROWS["cpu"]))
+def rows_at_once(asked: int | None, model: VisualSentenceModel, candidates: int) -> int:
+    """``--batch-size``, or for auto a number that has room for all candidates of a sentence.
+
+    On a CPU no more of them than there is memory for: there is no error to be mended when that runs out, but a process that is killed.
+    """
+    if asked:
+        return asked
+    device = model.runtime.device.type
+    rows, room = max(candidates, ROWS.get(device, ROWS["cpu"])), available_memory() if device == "cpu" else None
+    return rows if room is None else max(1, min(rows, int(ROOM * room) // model.row_bytes))
 
 
 def _split(piece: _Piece, rows: int) -> list[_Piece]:

@@ -172,6 +172,16 @@ def test_pictures_that_follow_one_another_are_one_sentence(evaluate: Evaluate) -
     assert [line["perplexity"] for line in backwards] != [line["perplexity"] for line in wanted]
 
 
+def test_an_animation_is_a_sentence_of_its_own(evaluate: Evaluate) -> None:
+    first, *rest = save_frames("clip", 3, 5)
+    for name in ("a.webp", "b.webp"):
+        first.save(name, save_all=True, append_images=rest, lossless=True)
+    wanted = of(evaluate("clip"))
+    assert of(evaluate("a.webp")) == wanted
+    result = evaluate("a.webp", "b.webp", "--each")
+    assert [line["path"] for line in result.records[:2]] == ["a.webp", "b.webp"] and result.records[-1]["sentences"] == 2
+
+
 def test_a_video_may_come_through_the_pipe(evaluate: Evaluate, bunny: Path) -> None:
     assert of(evaluate("-", "--frames", "2", stdin=bunny.read_bytes())) == of(evaluate(bunny, "--frames", "2"))
 
@@ -456,6 +466,39 @@ def test_other_formats(evaluate: Evaluate) -> None:
 # --- what cannot be measured
 
 
+def test_the_frame_that_cannot_be_read_is_named(evaluate: Evaluate) -> None:
+    save_frames("clip", 4, 0)
+    Path("clip/00002.png").write_bytes(b"")
+    for stride in ("1", "2", "3"):  # those that are left out are read, too
+        line = evaluate("clip", "--each", "--stride", stride).records[0]
+        assert line["path"] == "clip" and line["error"]["message"] == "clip/00002.png: the file is empty"
+
+
+def test_a_model_that_gives_no_numbers_has_no_figures(evaluate: Evaluate, run: Run, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    weights = load_file(broken / "llama" / "model.safetensors")
+    weights["lm_head.weight"].fill_(float("nan"))
+    save_file(weights, broken / "llama" / "model.safetensors", {"format": "pt"})
+    save_frames("clip", 2, 0)
+    result = run("eval", "lvm", "-m", broken, "clip", "--each")
+    assert result.code == 2 and "there is no sentence that can be measured" in result.stderr
+    assert any("gave NaN or infinity in fp32" in line["error"]["message"] for line in result.records if "error" in line)
+
+
+def test_a_context_without_room_for_a_pair_is_told(run: Run, tmp_path: Path) -> None:
+    small = make_lvm(tmp_path / "small", frames=3)
+    line = save_prompt("a", "rotate", 3)
+    result = run("eval", "lvm", "-m", small, "-", "--each", stdin=to_lines([line]))
+    assert result.code == 2 and result.records[0]["error"]["message"].startswith(
+        "the model sees 3 frames at once, and a pair, a query and its"
+    )
+
+
 def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
     save_frames("clip", 2, 0)
     good = save_prompt("a", "rotate", 3)
@@ -475,7 +518,7 @@ def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
         and "not as `visiontk lvm-prompt` writes it" in errors[3]
         and "one frame of a video" in errors[4]
     )
-    assert "not a JSON line" in errors[5] and errors[6] == "there is no such file" and len(errors) == 7
+    assert "not a JSON line" in errors[5] and errors[6] == "nowhere: there is no such file" and len(errors) == 7
     totals = result.records[-1]
     assert (totals["sentences"], totals["failed"]) == (2, 7) and "7 of 9 sentences could not be measured" in result.stderr
 

@@ -198,6 +198,9 @@ def test_each_folder_is_thinned_for_itself(go_on: Run, valid: Valid) -> None:
     alone = save("x.png", 5)
     [record] = valid(go_on("a", "b", "a", alone, "--frames", "1"))
     assert record["lvm"]["sentence"] == ["a/0.png", "b/0.png", "a/0.png", alone]
+    for number, lines in enumerate((b"a\nb\n", b'{"path": "a"}\n{"path": "b"}\n', b"a/0.png\na/1.png\nb/0.png\nb/2.png\n")):
+        [record] = valid(go_on("--frames", "1", "-o", f"pipe{number}/", stdin=lines))
+        assert record["lvm"]["sentence"] == ["a/0.png", "b/0.png"], "and so is what a pipe names"
     film("c.mp4", 4)
     [record] = valid(go_on("c.mp4", "c.mp4", "--frames", "2", "-o", "o/"))
     assert record["lvm"]["sentence"] == ["c.mp4@0", "c.mp4@1"] * 2
@@ -243,6 +246,9 @@ def test_a_stride_over_pictures_in_a_row_and_over_an_animation(go_on: Run, valid
     first.save("moving.gif", save_all=True, append_images=rest)
     [record] = valid(go_on("moving.gif", "--all-frames", "--stride", "3", "-o", "o/"))
     assert record["lvm"]["sentence"] == ["moving.gif@0", "moving.gif@3", "moving.gif@6"]
+    first.save("pages.tif", save_all=True, append_images=rest)
+    [record] = valid(go_on("pages.tif", "--all-frames", "--stride", "3", "-o", "p/"))
+    assert record["lvm"]["sentence"] == ["pages.tif@0", "pages.tif@3", "pages.tif@6"]
 
 
 def test_pairs_make_the_answer_of_the_query(go_on: Run, valid: Valid, model: VisualSentenceModel) -> None:
@@ -620,6 +626,43 @@ def test_an_animation_plays_what_was_given_and_then_what_was_made(go_on: Run, va
     [record] = valid(go_on(*names, "--animate", "mp4", "-o", "o/"))
     frames = [np.asarray(frame.image).astype(int) for frame in read_frames(record["lvm"]["animation"])]
     assert len(frames) == 4 and np.abs(frames[0] - np.repeat(np.repeat(wanted[0].astype(int), 16, 0), 16, 1)).mean() < 12
+
+
+def without_numbers(folder: Path, copy: Path) -> Path:
+    """A model whose LLaMA gives NaN."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "llama" / "model.safetensors")
+    weights["lm_head.weight"].fill_(float("nan"))
+    save_file(weights, copy / "llama" / "model.safetensors", {"format": "pt"})
+    return copy
+
+
+@pytest.mark.parametrize("options", [[], ["--score"], ["--greedy", "--candidates", "1", "-n", "2"]])
+def test_a_model_that_gives_no_numbers_makes_no_pictures(run: Run, folder: Path, tmp_path: Path, options: list[str]) -> None:
+    broken = without_numbers(folder, tmp_path / "broken")
+    result = run("lvm-continue", "-m", broken, *row(2), *options)
+    [record] = result.records
+    assert result.code == 3 and not list(Path("visiontk-out").glob("*"))
+    assert record["lvm"]["error"] == {"kind": "not_finite", "message": f"{broken} gave NaN or infinity in fp32; try --dtype fp32"}
+
+
+def test_the_least_temperature_takes_the_likeliest(go_on: Run, valid: Valid) -> None:
+    names = row(2)
+    [coldest] = valid(go_on(*names, "--temperature", "1e-38", "-o", "o/"))
+    [greedy] = valid(go_on(*names, "--greedy", "-o", "p/"))
+    assert Path(coldest["path"]).read_bytes() == Path(greedy["path"]).read_bytes()
+
+
+def test_on_a_cpu_no_more_is_made_at_once_than_there_is_memory_for(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from commands import lvm_making
+
+    assert model.row_bytes == model.decoder.shape.bytes(1, CONTEXT * model.frame_tokens) > 0
+    for room, rows in ((None, 40), (10 * model.row_bytes, 8), (0, 1), (10**9 * model.row_bytes, 40)):
+        monkeypatch.setattr(lvm_making, "available_memory", lambda room=room: room)
+        assert lvm_making.rows_at_once(None, model, 40) == rows
+        assert lvm_making.rows_at_once(7, model, 40) == 7
 
 
 def test_memory_that_runs_out_halves_the_candidates_and_goes_on(go_on: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,17 @@ def test_a_run_of_other_settings_is_refused_before_the_model_is_loaded(
     assert (again.code, again.stderr) == (0, "") and Path("out.jsonl").read_bytes() == before
 
 
+def test_a_run_in_another_dtype_is_refused(run: Run, folder: Path) -> None:
+    base = ["lvm-continue", "-m", str(folder), *row(2), "--resume", "out.jsonl", "-o", "o/"]
+    assert run(*base, "--dtype", "bf16").code == 0
+    [line] = read("out.jsonl")
+    assert line["lvm"]["dtype"] == "bf16"
+    again = run(*base, "--dtype", "fp32", "-n", "2")
+    assert again.code == 2
+    assert again.error == "out.jsonl was written in bf16 and this run computes in fp32; give --dtype bf16, or name a new file"
+    assert run(*base, "--dtype", "bf16", "-n", "2").code == 0 and len(read("out.jsonl")) == 2
+
+
 def test_what_cannot_be_read_is_said_once_without_a_model(run: Run) -> None:
     options = ["lvm-continue", "-m", "./nowhere", *row(2), "gone.png", "--resume", "out.jsonl"]
     assert (run(*options).code, run(*options).code) == (3, 0)

@@ -356,4 +356,4 @@ def test_options_that_make_no_sense_are_refused(run: Run) -> None:
     assert result.code == 2 and "pass -o DIR" in result.stderr
     assert GeneratePlan(model="x").autoencoder_steps == 0 and GeneratePlan().autoencoder_steps == 1500
     assert GeneratePlan(model="x").naming_steps == 0 and GeneratePlan().naming_steps == 300
-    assert GeneratePlan(steps=7, half=True).command("a b") == "visiontk train generate tiny --steps 7 --half -o 'a b'"
+    assert GeneratePlan(steps=7, half=True).command("a b", "bf16") == "visiontk train generate tiny --steps 7 --half -o 'a b' --dtype bf16"

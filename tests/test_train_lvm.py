@@ -173,7 +173,7 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
         again.parts.vqgan.encoder.conv_in.weight.zero_()
     again.restore(training.state())
     assert torch.equal(again.finished().vqgan.encoder.conv_in.weight, found["encoder.conv_in.weight"])
-    assert f"--vqgan-steps 0 --vqgan {tmp_path / 'first'}" in plan.command("second")
+    assert f"--vqgan-steps 0 --vqgan {tmp_path / 'first'}" in plan.command("second", "fp32")
     with pytest.raises(UsageError, match="has 32 codes, 64 pixels and 64 tokens a frame, and not 64, 64 and 64"):
         lvm_learn.new_parts(64, plan.vqgan)
     for wrong in (replace(plan, vqgan_steps=1), replace(PLAN, vqgan_steps=0)):
@@ -198,14 +198,20 @@ def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, 
     assert all(0 < distance < 4e-3 for distance in moved.values()), "two steps of 0.001 at most, and no new start"
     with pytest.raises(UsageError, match="has 32 codes"):
         lvm_learn.new_parts(64, model=plan.model)
+    config = json.loads((tmp_path / "first" / "llama" / "config.json").read_text())
+    short = config | {"max_position_embeddings": 15 * 64}
+    (tmp_path / "first" / "llama" / "config.json").write_text(json.dumps(short))
+    with pytest.raises(UsageError, match="has room for 15 frames, and the sentences here have 16"):
+        lvm_learn.new_parts(plan.codes, model=plan.model)
     for wrong in (replace(plan, vqgan_steps=1), replace(plan, vqgan=plan.model)):
         with pytest.raises(UsageError, match="--model brings its own VQGAN"):
             wrong.check()
     figures: Any = {"reconstruction": {"psnr": 1, "codes": 2}, "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6}}
     figures |= {"next frame": {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}}
     figures |= {name: {"1": 3, "15": 2} for name in ("perplexity of clips", "perplexity of answers")}
-    text = card("second", plan, figures, seconds=60, device="a CPU")
+    text = card("second", plan, figures, seconds=60, device="a CPU", dtype="bf16")
     assert f"those of {plan.model}, whose LLaMA was trained further: 2 steps of 1 sentences" in text and f"--model {plan.model}" in text
+    assert f"trained on from {plan.model} on visual sentences" in text and "-o second --dtype bf16" in text
 
 
 def test_k_means_finds_what_is_there_and_idle_codes_begin_anew() -> None:
@@ -363,8 +369,9 @@ def test_options_that_make_no_sense_are_refused(run: Run) -> None:
         LvmPlan(data="photos").check()
     with pytest.raises(UsageError, match="--vqgan-batch 3 is odd"):
         LvmPlan(vqgan_batch=3).check()
-    with pytest.raises(UsageError, match="--codes 1 is out of range"):
-        LvmPlan(codes=1).check()
+    with pytest.raises(UsageError, match="--codes 3 is out of range"):
+        LvmPlan(codes=3).check()
     result = run("train", "lvm", "tiny")
     assert result.code == 2 and "pass -o DIR" in result.stderr
-    assert LvmPlan(steps=7, codes=512).command("a b") == "visiontk train lvm tiny --steps 7 --codes 512 -o 'a b'"
+    wanted = "visiontk train lvm tiny --steps 7 --codes 512 -o 'a b' --dtype bf16"
+    assert LvmPlan(steps=7, codes=512).command("a b", "bf16") == wanted

@@ -258,7 +258,7 @@ def test_the_card_tells_the_steps_in_their_order() -> None:
 
     def told(**options: Any) -> str:
         figures = {"clips": {"training": 0.5, "held_out": 0.4}}
-        return card("x", SegmentPlan(**options), figures, taken=0.5, parameters=10**6, seconds=60, device="a CPU")
+        return card("x", SegmentPlan(**options), figures, taken=0.5, parameters=10**6, seconds=60, device="a CPU", dtype="fp32")
 
     whole = told(steps=20, encoder_steps=6, image_steps=4, frames=5, images=7, clips=2)
     assert "AdamW, 20 steps: 6 of the encoder and what enlarges its map alone over 14 pictures each, then 4 over 7" in whole

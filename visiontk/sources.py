@@ -19,6 +19,7 @@ from .media import clips, files, images, pipes, sniff, video
 from .media.clips import Clip
 from .records import Item, Record, decode, failed
 
+_MOVING = images.ANIMATION_SUFFIXES - {".png"}  # hardly any PNG moves, and to ask is to read the file
 _GIF_TICK_S = 0.01
 
 
@@ -139,8 +140,10 @@ def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:
 
 
 def _joined(items: Iterable[Item[Any]], *, in_order: bool) -> Iterator[Item[Any]]:
-    """Picture files that come one after the other as one clip; ``in_order`` sorts them by the numbers in their names."""
-    for pictures, group in itertools.groupby(items, key=lambda item: isinstance(item.load, _Picture)):
+    """Picture files that come one after the other as one clip, but for animations, each of which is one; ``in_order`` sorts them by the
+    numbers in their names.
+    """
+    for pictures, group in itertools.groupby(items, key=lambda item: isinstance(item.load, _Picture) and not item.load.moves()):
         if pictures:
             frames = list(group)
             if in_order:
@@ -192,6 +195,15 @@ class _Picture:
 
     def __call__(self) -> Any:
         return _decode(files.read(self.path), self.reading)
+
+    def moves(self) -> bool:
+        """Whether it is an animation, by a name that says it may be one. What cannot be read is none."""
+        if listing.suffix(self.path) not in _MOVING:
+            return False
+        try:
+            return images.is_animated(files.read(self.path))
+        except ItemError:
+            return False
 
     def image(self) -> Image:
         """The picture; of a moving one, the first."""

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from visiontk import catalog
-from visiontk.errors import UsageError
+from visiontk.errors import ItemError, UsageError
 from visiontk.runtime import Runtime, Started, memory_errors
 
 from . import lvm_weights
@@ -35,13 +35,15 @@ class VisualSentenceModel:
 
     Attributes:
         name: catalog name, hub id, local path, or ``random-SIZE``.
-        revision: the hub's commit, or the sha256 of the LLaMA's weights (of the list of them, where they are several).
+        revision: the hub's commit, of two repositories both with a + between; of local files the sha256 of their sums, those of the
+            LLaMA and then that of the VQGAN, one to a line: what ``sha256sum FILES... | cut -d' ' -f1 | sha256sum`` prints.
         warning: what the user should know about the choice of model, or None.
         runtime: device and dtype in force; the VQGAN is in float32 whatever the dtype.
         image_size: side in pixels of what it sees and makes.
         frame_tokens: tokens of one frame.
         codes: how many different tokens there are.
         context_frames: so many frames fit into the context, the one that is being made among them.
+        row_bytes: of memory that one candidate of one sentence takes at most while it is continued, beside the weights.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class VisualSentenceModel:
             lvm_weights.to_int8(llama)
         self.decoder = Decoder(llama.to(runtime.device), self.codes, compile=runtime.compile, quantized=quantize is not None)
         self.context_frames = self.decoder.context // self.frame_tokens
+        self.row_bytes = self.decoder.shape.bytes(1, self.context_frames * self.frame_tokens)
 
     def fit(self, image: Image) -> Image:
         """What it sees of a picture of any size: RGB, image_size squared, without its aspect."""
@@ -114,6 +117,7 @@ class VisualSentenceModel:
 
         Raises:
             UsageError: there are no frames or too many, or they are no tokens of the model.
+            ItemError: ``not_finite``, the model gave NaN or infinity.
             OutOfMemory: it does not fit the device.
         """
         self._check(sentence)
@@ -121,7 +125,13 @@ class VisualSentenceModel:
             raise UsageError(f"the sentence has {len(sentence)} frames; {self.name} scores 1 to {self.context_frames} at once")
         with memory_errors():
             costs = self.decoder.score(sentence.flatten().to(self.runtime.device)).float().cpu()
+        if not costs.isfinite().all():
+            raise self.not_finite()
         return torch.cat([torch.full((1,), torch.nan), costs]).reshape(sentence.shape)
+
+    def not_finite(self) -> ItemError:
+        """What there is to say where ``Frame.nll`` is NaN."""
+        return ItemError("not_finite", f"{self.name} gave NaN or infinity in {self.runtime.dtype_name}; try --dtype fp32")
 
     def _frames(
         self, sentences: Sequence[Tensor], count: int, sampling: Sampling, on_frame: Callable[[int], None] | None
@@ -147,7 +157,8 @@ class VisualSentenceModel:
                 continuation.close()
 
     def _pictured(self, made: Made, places: Sequence[int], number: int, sampling: Sampling) -> Iterator[Frame]:
-        tokens, costs = made.tokens.cpu(), made.nll.mean(1).tolist()
+        tokens, means = made.tokens.cpu(), made.nll.mean(1)
+        costs = means.where(means.isfinite(), torch.nan).tolist()
         images = self._pictures.decode(tokens)
         for row, (image, cost) in enumerate(zip(images, costs, strict=True)):
             sentence, candidate = divmod(row, sampling.candidates)
@@ -194,11 +205,17 @@ def load(
     if asked.dtype == "auto" and started.device.type == "cpu" and found.size < SMALL:
         started = replace(started, dtype=torch.float32)
     with ThreadPoolExecutor(1) as pool, memory_errors(_SMALLER):
-        revision = pool.submit(lambda: location.revision or found.revision)  # beside the reading
+        revision = pool.submit(_revision, location, found)  # beside the reading
         vqgan, llama = lvm_weights.read(found, started.dtype, location.name)
         return VisualSentenceModel(
             vqgan, llama, started, name=location.name, revision=revision.result(), warning=location.warning, quantize=quantize
         )
+
+
+def _revision(location: catalog.Location, found: lvm_weights.Files) -> str:
+    if location.revision is None:
+        return found.revision
+    return location.revision if location.companion is None else f"{location.revision}+{location.companion.name}"
 
 
 def locate(model: str) -> catalog.Location:

@@ -61,6 +61,7 @@ class Decoder:
         if kept is not None and kept.rows == rows:
             kept.length = 0
             return kept
+        del kept  # its memory may be what the new one needs
         return FixedKeysValues.empty(self.shape, rows, self.context)
 
     def give_back(self, cache: KeysValues) -> None:

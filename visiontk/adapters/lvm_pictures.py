@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,9 @@ class Pictures:
         found = [torch.empty(0, self.tokens, dtype=torch.int64)]
         for start in range(0, len(images), self._batch):
             pixels = torch.stack([self._pixels(image) for image in images[start : start + self._batch]]).to(self.device)
-            latents = self.vqgan.encode(pixels).latents
-            _, _, (_, _, codes) = self.vqgan.quantize(latents)
+            with self._whole_float32():
+                latents = self.vqgan.encode(pixels).latents
+                _, _, (_, _, codes) = self.vqgan.quantize(latents)
             found.append(codes.reshape(len(pixels), -1).cpu())
         return torch.cat(found)
 
@@ -54,11 +56,16 @@ class Pictures:
         side = int(self.tokens**0.5)
         images: list[Image] = []
         for some in torch.split(tokens, self._batch):
-            entries = self.vqgan.quantize.get_codebook_entry(some.to(self.device), (len(some), side, side, -1))
-            pixels = self.vqgan.decoder(self.vqgan.post_quant_conv(entries))
+            with self._whole_float32():
+                entries = self.vqgan.quantize.get_codebook_entry(some.to(self.device), (len(some), side, side, -1))
+                pixels = self.vqgan.decoder(self.vqgan.post_quant_conv(entries))
             levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             images += [PillowImage.fromarray(picture) for picture in levels]
         return images
+
+    def _whole_float32(self) -> AbstractContextManager[None]:
+        """On NVIDIA GPUs torch's convolutions round their inputs to TF32 by default, and some codes would be others than a CPU's."""
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
 
     def fit(self, image: Image) -> Image:
         """The square that is encoded; of what is one already, a copy."""

@@ -12,7 +12,8 @@ from .lvm_types import Sampling
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """float32 (rows, codes) of logits (rows, codes): temperature, top-k, top-p, in this order, as transformers' logits processors do it."""
-    scores = logits.float() / sampling.temperature
+    scores = logits.float()
+    scores = (scores - scores.amax(-1, keepdim=True)) / sampling.temperature  # so that the least temperature makes no infinity
     if sampling.top_k is not None and sampling.top_k < scores.shape[-1]:
         least = scores.topk(sampling.top_k).values[..., -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)

@@ -64,6 +64,7 @@ class Frame:
         tokens: int64 (frame_tokens,), the codes in raster order, on the CPU.
         image: RGB, image_size squared.
         nll: mean negative log-likelihood in nats per token, under the model's own distribution over the codes: no temperature, no top-k.
+            NaN where the model gave NaN or infinity: tokens and image mean nothing then, nor does what follows them.
         context: which frames it was conditioned on, counted from 0 through the prompt and then the generated ones.
         sentence: which of the sentences it continues, from 0.
         candidate: the number of the continuation.

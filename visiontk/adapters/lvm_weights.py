@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from visiontk import catalog
+from visiontk import catalog, layouts
 from visiontk.errors import ModelUnavailable, UsageError, first_line
 
 from . import lvm_public, lvm_sizes
@@ -57,8 +58,10 @@ class Files:
 
     @property
     def revision(self) -> str:
-        """The sha256 of the LLaMA's weights, or of the list of its shards."""
-        return sha256(self.weights)
+        """The sha256 of the sums of all files of weights, the LLaMA's and then the VQGAN's, each in hexadecimal digits and a newline."""
+        vqgan = layouts.VQGAN.find(self.vqgan)
+        sums = [sha256(file).removeprefix("sha256:") for file in (*self.shards, *([vqgan] if vqgan else []))]
+        return "sha256:" + hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
 
 
 def files(location: catalog.Location) -> Files:

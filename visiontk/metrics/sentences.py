@@ -42,7 +42,7 @@ class Costs:
 
     def add(self, costs: NDArray[np.floating[Any]]) -> None:
         """One frame more: (tokens,), NaN where a token has none."""
-        known = np.isfinite(costs)
+        known = ~np.isnan(costs)
         self.total += float(costs[known].sum(dtype=np.float64))
         self.tokens += int(known.sum())
         self.frames += 1

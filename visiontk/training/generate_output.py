@@ -49,7 +49,7 @@ def write_report(folder: Path, plan: GeneratePlan, figures: dict[str, Any], *, s
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     sheet = samples(str(folder.resolve()))
     write(folder / "samples.png", lambda file: sheet.save(file, format="PNG"))
-    text = card(str(folder), plan, figures, seconds=seconds, device=device_name(started.device))
+    text = card(str(folder), plan, figures, seconds=seconds, device=device_name(started.device), dtype=started.dtype_name)
     write(folder / "README.md", lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 
 
@@ -63,7 +63,7 @@ def samples(model: str) -> Any:
     return grid(made(generator, [Request(text, seed, steps=STEPS, guidance=GUIDANCE) for seed, text in enumerate(wanted)]), COLUMNS)
 
 
-def card(name: str, plan: GeneratePlan, figures: dict[str, Any], *, seconds: float, device: str) -> str:
+def card(name: str, plan: GeneratePlan, figures: dict[str, Any], *, seconds: float, device: str, dtype: str) -> str:
     """README.md, with the front matter that the hub reads."""
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
     start = "from nothing" if plan.model is None else f"on from {plan.model}"
@@ -106,7 +106,7 @@ prediction under a schedule that ends in pure noise, {plan.drop:g} of the captio
 {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
 {calm}
 
-    {plan.command(name)}
+    {plan.command(name, dtype)}
 
 Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 {versions}, Python {platform.python_version()}.

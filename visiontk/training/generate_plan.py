@@ -71,9 +71,9 @@ class GeneratePlan:
         """Steps of the text encoder alone, after those of the autoencoder."""
         return self.words_steps if self.words_steps is not None else 0 if self.model else NAMING_STEPS
 
-    def command(self, out: str) -> str:
-        """The command line that asks for this, defaults left out."""
-        return command_line("generate", self, out)
+    def command(self, out: str, dtype: str) -> str:
+        """The command line that asks for this in a type of numbers, which machines choose differently; defaults left out."""
+        return command_line("generate", self, out) + f" --dtype {dtype}"
 
 
 VAE_STEPS, NAMING_STEPS = 1500, 300

@@ -45,7 +45,7 @@ def run(
     training = Training(plan, started, build(plan))
     folder = claim(plan, "generate", started, out, overwrite=overwrite)
     course = Run(training, plan.autoencoder_steps + plan.naming_steps + plan.steps, folder, listener, hold)
-    with memory_errors():
+    with memory_errors("use a smaller --batch or --vae-batch, or --device cpu"):
         course.train()
     parts = training.finished()
     write_model(parts, out, half=plan.half)

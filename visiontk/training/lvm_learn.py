@@ -23,7 +23,7 @@ from .lvm_codes import Codebook, nearest
 from .lvm_llama import new_llama, start
 from .lvm_plan import SIZE, LvmPlan
 from .lvm_vqgan import FACTOR, lr_scale, new_vqgan, see
-from .lvm_world import sentences
+from .lvm_world import FRAMES, sentences
 
 SIDE = SIZE // FACTOR  # of a frame in tokens
 # Weights of the VQGAN's losses: of the mean absolute and the mean squared error, and of the squared distance between latents and their
@@ -52,6 +52,9 @@ def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
         vqgan = taken_vqgan(found.vqgan, model, codes)
         llama = read_llama(found.llama, torch.float32, model, found.shards).requires_grad_(True)
         check(vqgan, llama, model)
+        context = llama.config.max_position_embeddings // SIDE**2
+        if context < FRAMES:
+            raise UsageError(f"{model} has room for {context} frames, and the sentences here have {FRAMES}; name another")
         return Parts(vqgan, llama)
     vqgan = taken_vqgan(Path(vqgan_of) / "vqgan", vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))

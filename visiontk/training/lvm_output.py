@@ -52,7 +52,7 @@ def write_report(folder: Path, plan: LvmPlan, figures: dict[str, Any], *, second
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     sheet = strips(str(folder.resolve()))
     write(folder / "samples.png", lambda file: sheet.save(file, format="PNG"))
-    text = card(str(folder), plan, figures, seconds=seconds, device=device_name(started.device))
+    text = card(str(folder), plan, figures, seconds=seconds, device=device_name(started.device), dtype=started.dtype_name)
     write(folder / "README.md", lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 
 
@@ -99,9 +99,10 @@ def strips(model: str) -> Image:
     return grid(images, COLUMNS)
 
 
-def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, device: str) -> str:
+def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, device: str, dtype: str) -> str:
     """README.md, with the front matter that the hub reads."""
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    start = f"on from {plan.model}" if plan.model else "from nothing"
     coded, following, masks = (figures[task] for task in ("reconstruction", "next frame", "mask analogies"))
     clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
     return f"""---
@@ -112,7 +113,7 @@ tags: [large-vision-model, visual-sentences, vqgan, llama, visiontk]
 # {name}
 
 A small large vision model: a VQGAN (`vqgan/`, diffusers' `VQModel`; 64 x 64 pixels, 64 tokens a frame, {plan.codes} codes) in fp32 and a
-LLaMA (`llama/`; a context of {FRAMES} frames) in {"fp16" if plan.half else "fp32"}, trained from nothing on visual sentences
+LLaMA (`llama/`; a context of {FRAMES} frames) in {"fp16" if plan.half else "fp32"}, trained {start} on visual sentences
 of visiontk's tiny world: clips, and pairs of a picture and its mask, its colours, or what a black square hides.
 
     visiontk lvm-continue FRAMES... -n 4 --model {name}
@@ -140,7 +141,7 @@ backgrounds. Masks show all things in one colour, and the background in another.
 {plan.lr:g}. AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
 average of the weights {plan.ema:g}.
 
-    {plan.command(name)}
+    {plan.command(name, dtype)}
 
 Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 {versions}, Python {platform.python_version()}.

@@ -9,6 +9,7 @@ from visiontk.errors import UsageError
 from .plan import command_line
 
 SIZE = 64  # side of a frame in pixels
+LEAST_CODES = 4  # fewer have too few pictures to begin with
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class LvmPlan:
         """Raise UsageError for options that make no sense together."""
         if self.data != "tiny":
             raise UsageError(f"{self.data} is no data set that sequences are trained on; use tiny")
-        if not 2 <= self.codes <= 8192:
-            raise UsageError(f"--codes {self.codes} is out of range; use 2 to 8192")
+        if not LEAST_CODES <= self.codes <= 8192:
+            raise UsageError(f"--codes {self.codes} is out of range; use {LEAST_CODES} to 8192")
         if self.model and (self.vqgan or self.vqgan_steps):
             raise UsageError("--model brings its own VQGAN, which stays as it is; leave out --vqgan and --vqgan-steps")
         if self.vqgan and self.vqgan_steps:
@@ -62,6 +63,6 @@ class LvmPlan:
         if self.vqgan_batch % 2:
             raise UsageError(f"--vqgan-batch {self.vqgan_batch} is odd; pictures are learned with their answers, use an even number")
 
-    def command(self, out: str) -> str:
-        """The command line that asks for this, defaults left out."""
-        return command_line("lvm", self, out)
+    def command(self, out: str, dtype: str) -> str:
+        """The command line that asks for this in a type of numbers, which machines choose differently; defaults left out."""
+        return command_line("lvm", self, out) + f" --dtype {dtype}"

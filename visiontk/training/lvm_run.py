@@ -41,7 +41,7 @@ def run(
     training = Training(plan, started, new_parts(plan.codes, plan.vqgan, plan.model))
     folder = claim(plan, "lvm", started, out, overwrite=overwrite)
     course = Run(training, plan.vqgan_steps + plan.steps, folder, listener, hold)
-    with memory_errors():
+    with memory_errors("use a smaller --batch or --vqgan-batch, or --device cpu"):
         course.train()
     write_model(training.finished(), out, half=plan.half)
     figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well

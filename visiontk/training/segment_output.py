@@ -117,11 +117,13 @@ def write_report(folder: Path, plan: SegmentPlan, figures: dict[str, Any], *, ta
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     parameters = sum(value.numel() for value in _weights(folder).values())
     device = device_name(started.device)
-    text = card(str(folder), plan, figures, taken=taken, parameters=parameters, seconds=seconds, device=device)
+    text = card(str(folder), plan, figures, taken=taken, parameters=parameters, seconds=seconds, device=device, dtype=started.dtype_name)
     write(folder / "README.md", lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 
 
-def card(name: str, plan: SegmentPlan, figures: dict[str, Any], *, taken: float, parameters: int, seconds: float, device: str) -> str:
+def card(
+    name: str, plan: SegmentPlan, figures: dict[str, Any], *, taken: float, parameters: int, seconds: float, device: str, dtype: str
+) -> str:
     """README.md, with the front matter that the hub reads."""
     rows = "\n".join(f"| {measured} | {values['training']:.3f} | {values['held_out']:.3f} |" for measured, values in figures.items())
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
@@ -154,7 +156,7 @@ frame); the click is on the pixel of the object that is nearest to its middle.
 learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
 Prompts are points, boxes and masks, with correction clicks where the answer is wrong; the losses are those of the SAM 2 paper.
 
-    {plan.command(name)}
+    {plan.command(name, dtype)}
 
 Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 {versions}, Python {platform.python_version()}.

@@ -70,9 +70,9 @@ class SegmentPlan:
         """Steps over pictures alone, with prompts, before the clips."""
         return (self.steps - self.encoder_steps) // 2 if self.image_steps is None else self.image_steps
 
-    def command(self, out: str) -> str:
-        """The command line that asks for this, defaults left out."""
-        return command_line("segment", self, out)
+    def command(self, out: str, dtype: str) -> str:
+        """The command line that asks for this in a type of numbers, which machines choose differently; defaults left out."""
+        return command_line("segment", self, out) + f" --dtype {dtype}"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from .segment_plan import SegmentPlan, turn
 from .segment_track import Prompting, track
 from .steps import Run, claim
 
+_SMALLER = "use fewer --images, --clips, --frames or --objects, or --device cpu"
+
 
 def run(
     plan: SegmentPlan, runtime: Runtime, out: Path, listener: Listener, *, overwrite: bool = False, hold: Hold = nullcontext
@@ -53,14 +55,14 @@ def run(
     training = Training(plan, started)
     if plan.model is not None and plan.config is not None:
         listener.warn(f"{training.built.taken:.1%} of the parameters are those of {plan.model}; what does not fit is new")
-    with memory_errors():
+    with memory_errors(_SMALLER):
         training.try_out()
     made_of = {"config_sha256": sha256(config)}
     if plan.model is not None:
         made_of["model_sha256"] = sha256(locate(plan.model).weights)
     folder = claim(plan, "segment", started, out, overwrite=overwrite, **made_of)
     course = Run(training, plan.steps, folder, listener, hold)
-    with memory_errors():
+    with memory_errors(_SMALLER):
         course.train()
     write_model(training.average, training.built.config, out, half=plan.half)
     figures = measure(str(out.resolve()), replace(runtime, compile=False))  # "-o NAME" may be a catalog name as well
