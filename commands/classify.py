@@ -263,6 +263,7 @@ def _write_attention(kind: Attention, naming: Naming, answer: _Answer, record: R
         return {"kind": kind.value, "picture": "-", "array": "-"}
     picture_path = naming.path(record, index, name, ".png")
     array_path = naming.path(record, index, name, ".npy")
+    naming.settle()
     write(picture_path, lambda file: picture.save(file, format="PNG"))
     write(array_path, lambda file: np.save(file, heat))
     return {"kind": kind.value, "picture": str(picture_path), "array": str(array_path)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visiontk.errors import ItemError, UsageError
+from visiontk.media.clips import in_order
 from visiontk.records import Record
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Frames:
     shown: int | None = None
 
     def names(self) -> list[str]:
-        return sorted(self.files)
+        return sorted(self.files, key=in_order)
 
     def has(self, frame: str, only: int | None) -> bool:
         return frame in self.files
@@ -110,7 +111,8 @@ class Folders:
         return 0 in self.objects
 
     def has(self, frame: str, only: int | None) -> bool:
-        return any(frame in frames.files for number, frames in self.objects.items() if only in (None, number))
+        """Whether any object has a mask there. One that has none is hidden: those that appear later have no files before."""
+        return only in (None, *self.objects) and any(frame in frames.files for frames in self.objects.values())
 
     def where(self, frame: str) -> str:
         return f"{self.name} frame {frame}"

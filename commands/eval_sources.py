@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from .eval_masks import Folders, Frames, Lines, Truth, Video
 
 SUFFIX = ".png"
 _OF_PICTURES = "-masks"  # `visiontk segment --save masks` names those of pictures so
+_BESIDE = re.compile(r"-(overlay|(binary|cutout)-\d+)$")  # and so what else it saves of them
 
 
 def read_truth(name: str) -> dict[str, Truth]:
@@ -74,8 +76,10 @@ def _video(folder: Path) -> Truth | None:
 
 def _files(folder: Path) -> dict[str, Path]:
     found = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith(".")]
-    kind = _OF_PICTURES if all(path.stem.endswith(_OF_PICTURES) for path in found) else ""
-    return {path.stem.removesuffix(kind): path for path in found}
+    masks = [path for path in found if path.stem.endswith(_OF_PICTURES)]
+    if masks and all(path in masks or _BESIDE.search(path.stem) for path in found):
+        return {path.stem.removesuffix(_OF_PICTURES): path for path in masks}
+    return {path.stem: path for path in found}
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ import typer
 from visiontk import settings, stream
 from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
+from visiontk.records import Record
 
 from . import classify_view, options, running, segment_clip_files, segment_outputs, segment_prompts, segment_view, writers
 from .console import Report, introduce, say, warner
@@ -151,7 +152,8 @@ def segment(
 
     key = running.stage_key(stage, "segment")
     held = running.held_lines(resume, key)
-    segment_prompts.same(held, asked, resume)
+    decisive = _decisive(span, asked, knobs, auto_every)
+    segment_prompts.same(held, asked, decisive, resume)
     if pipe is None:  # whose records may have prompts of their own
         span.check_turn(asked.own)
     if any(Path(name).suffix.lower() in VIDEO_SUFFIXES for name in names):
@@ -180,8 +182,8 @@ def segment(
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     with artefacts:
-        everything = _everything(segmenter.knobs, knobs)
-        run = Run(key, segmenter, asked, everything, auto_every, artefacts, held, stats, runtime.decode_workers(), held.counts.total())
+        everything, workers, done = _everything(segmenter.knobs, knobs), runtime.decode_workers(), held.counts.total()
+        run = Run(key, decisive, segmenter, asked, everything, auto_every, artefacts, held, stats, workers, done)
         outcomes = run.outcomes(running.own_key(held.skip(items), key))
         return running.drive(outcomes, key, _value, writer, report, stats, resume)
 
@@ -209,6 +211,15 @@ def _check_auto(asked: segment_prompts.Prompts, knobs: dict[str, float | None], 
     given = [name for name, value in {**knobs, "auto_every": every}.items() if value is not None]
     if given and not any(prompt.auto for prompt in asked.own):
         raise UsageError(f"--{given[0].replace('_', '-')} goes with --prompt auto; add that, or leave it out")
+
+
+def _decisive(span: segment_prompts.Span, asked: segment_prompts.Prompts, knobs: dict[str, float | None], every: int | None) -> Record:
+    """The options, beside the prompts, that decide the answers; where they are not the default."""
+    found: Record = {} if span.direction == "forward" else {"direction": span.direction}
+    found |= {"start": span.start} if span.start else {}
+    found |= {"end": span.end} if span.direction == "backward" and span.end is not None else {}
+    found |= {name: value for name, value in {**knobs, "auto_every": every}.items() if value is not None}
+    return found | ({"prompts_digest": asked.digest} if asked.digest else {})
 
 
 def _everything(default: Everything, knobs: dict[str, float | None]) -> Everything:

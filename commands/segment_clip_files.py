@@ -121,7 +121,7 @@ class ClipFiles:
         if self._writer is None:
             self._writer = self._open(frame, drawn)
             self._begin = frame.time
-        self._writer.write(drawn, frame.time - self._begin)
+        self._writer.write(drawn, frame.time - self._begin, frame.duration)
         return str(self._paths.get(Kind.overlay, "-"))
 
     def _open(self, frame: VideoFrame, drawn: Image) -> VideoWriter:
@@ -137,7 +137,8 @@ class ClipFiles:
                 fps=frame.rate,
                 pixel_aspect=frame.pixel_aspect,
                 audio_from=self._clip.sound,
-                audio_start=frame.time if self._first else None,
+                audio_start=frame.time,
+                audio_lead_in=self._first == 0,
                 audio_outlasts=self._last is None,
             )
         )

@@ -40,6 +40,7 @@ class Run:
 
     Attributes:
         key: where the results stand in the record.
+        options: those that decide the answers beside the prompts, as lines say them.
         everything, every: how ``auto`` looks for everything, and on each how many-th frame of a video.
         artefacts: what is written beside the lines.
         held: the lines that a stopped run left.
@@ -48,6 +49,7 @@ class Run:
     """
 
     key: str
+    options: Record
     segmenter: Segmenter
     prompts: Prompts
     everything: Everything
@@ -79,6 +81,7 @@ class Run:
     def _counted(self, outcome: Outcome) -> Outcome:
         self.count += 1
         self.stats.count(outcome)
+        self.artefacts.naming.settle()
         return outcome
 
     def _picture(self, item: Item[Any], image: Image) -> Outcome:
@@ -131,7 +134,7 @@ class Run:
         frames = itertools.chain((first,), frames)
         del first  # or it would be kept for as long as the video takes
         last = job.turn if span.direction == "backward" and not job.nothing else span.end
-        with ClipFiles(self.artefacts, item.record, self.count, clip, span.start, last, held) as files:
+        with ClipFiles(self.artefacts, item.record, self.count - held, clip, span.start, last, held) as files:
             for tracked in track(self.segmenter, frames, job):
                 index, image = tracked.frame.index, tracked.frame.image
                 here = [prompt for prompt in wanted if prompt.frame == index]
@@ -176,6 +179,8 @@ class Run:
         value: Record = {"model": self.segmenter.name, "revision": self.segmenter.revision, **about}
         if texts is not None:
             value["prompts"] = texts
+        if self.options:
+            value["options"] = self.options
         value["objects"] = seen.values
         if files:
             value["files"] = files

@@ -151,7 +151,7 @@ class Artefacts:
             from visiontk.media.mask_files import Coco
             from visiontk.media.spool import Spool
 
-            file = self._stack.enter_context(writing(self._coco_path, keep=True))
+            file = self._stack.enter_context(writing(self._coco_path, keep=lambda: self._coco is not None and self._coco.images > 0))
             self._coco = Coco(file, self._stack.enter_context(Spool()))
             self._stack.callback(self._coco.finish)
         return self

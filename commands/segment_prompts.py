@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -76,11 +77,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of a run. ``texts`` is what a record says of them."""
+    """The prompts of a run. ``texts`` is what a record says of them, ``digest`` what tells the contents of files among them."""
 
     own: list[Prompt]
     texts: list[str]
     span: Span
+    digest: str | None = None
 
     def of(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
         """The prompts that count for a record, and what its line says of them; nothing, where they stand in it already.
@@ -134,14 +136,34 @@ def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
     except ItemError as error:
         raise UsageError(error.message) from error
     span.check(joined)
-    return Prompts(joined, [*said, *([str(file)] if file else [])], span)
+    return Prompts(joined, [*said, *([str(file)] if file else [])], span, _digest(joined, file))
 
 
-def same(held: Held, asked: Prompts, file: Path | None) -> None:
-    """Raise UsageError where ``--resume`` would put the answers to other prompts into one file."""
+def _digest(found: Sequence[Prompt], file: Path | None) -> str | None:
+    """16 hexadecimal digits of the contents of all files that prompts are read from; None where there are none."""
+    files = [*([file] if file else []), *sorted({Path(prompt.mask) for prompt in found if isinstance(prompt.mask, str)})]
+    contents = hashlib.sha256()
+    for one in files:
+        contents.update(hashlib.sha256(one.read_bytes()).digest())
+    return contents.hexdigest()[:16] if files else None
+
+
+def same(held: Held, asked: Prompts, options: Record, file: Path | None) -> None:
+    """Raise UsageError where ``--resume`` would put the answers to other prompts, or with other ``options``, into one file."""
     if held.prompts is not None and held.prompts != asked.texts:
         before, now = (", ".join(texts) for texts in (held.prompts, asked.texts))
         raise UsageError(f"{file} was written with other prompts ({before}) than this run has ({now}); give the same, or name a new file")
+    changed = [] if held.model is None else [name for name in {**held.options, **options} if held.options.get(name) != options.get(name)]
+    if "prompts_digest" in changed:
+        raise UsageError(f"the files of prompts hold something else than when {file} was written; take those again, or name a new file")
+    if changed:
+        before, now = (", ".join(_option(name, some.get(name)) for name in changed) for some in (held.options, options))
+        raise UsageError(f"{file} was written with {before} and this run has {now}; give the same, or name a new file")
+
+
+def _option(name: str, value: Any) -> str:
+    option = f"--{name.replace('_', '-')}"
+    return f"no {option}" if value is None else f"{option} {value}"
 
 
 def resolve(found: Sequence[Prompt], width: int, height: int) -> list[ObjectPrompt]:

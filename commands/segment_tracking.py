@@ -126,7 +126,10 @@ class Feed:
         self._size = self._size or image.size
         if image.size != self._size:
             was, now = (f"{width}x{height}" for width, height in (self._size, image.size))
-            raise ItemError("broken", f"the frame has {now} pixels and the first one {was}; --no-sequence takes pictures one by one")
+            raise ItemError(
+                "broken",
+                f"the frame has {now} pixels and the first one {was}; make all of one size, or take pictures one by one with --no-sequence",
+            )
 
 
 def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Iterator[Tracked]:

@@ -165,6 +165,29 @@ def test_sparse_annotations_are_found_by_their_numbers(evaluate: Evaluate) -> No
         assert [(line["J"], line["frames"]) for line in evaluate(pred, "gt").records[:-1]] == [(1, 1)] * 3
 
 
+def test_numbers_in_names_count_as_numbers(evaluate: Evaluate) -> None:
+    maps = np.zeros((12, 8, 8), np.uint8)
+    for frame, pixels in enumerate(maps):
+        pixels[: 1 + frame % 8, 2:5] = 1
+    other = np.roll(maps, 1, axis=2)
+    other[8] = 0
+    for side, some in (("gt", maps), ("pred", other)):
+        save_video(f"padded/{side}/a", some)
+        for frame, pixels in enumerate(some, 1):
+            save(f"plain/{side}/a/f{frame}.png", pixels)
+    padded, plain = (evaluate(f"{name}/pred", f"{name}/gt").records for name in ("padded", "plain"))
+    assert plain == padded and 0 < plain[-1]["J"] < 1
+
+
+def test_an_object_that_appears_late_has_no_files_before(evaluate: Evaluate) -> None:
+    """As `--save binary` writes them; the truth shows it as nothing until then."""
+    late = SQUARE * (np.arange(5) >= 3)[:, None, None].astype(np.uint8)
+    for side in ("gt", "pred"):
+        save_video(f"{side}/001", SQUARE * 255)
+        save_video(f"{side}/002", late[3:] * 255 if side == "pred" else late * 255, 3 if side == "pred" else 0)
+    assert evaluate("pred", "gt", "--protocol", "sav").records[-1]["J"] == 1
+
+
 def test_binary_masks_are_one_object(evaluate: Evaluate) -> None:
     truth, predicted = (MASKS[f"nothing-predicted/{side}"] for side in ("gt", "gt"))
     save_video("gt", truth * 255)
@@ -227,6 +250,9 @@ def test_masks_of_pictures_as_segment_names_them(evaluate: Evaluate) -> None:
         save(f"pred/{name}-masks.png", mask)
     *objects, mean = evaluate("pred", "gt", "--protocol", "miou").records
     assert {line["image"] for line in objects} == {"cat", "dog"} and mean["mIoU"] == 1
+    for beside in ("overlay", "binary-1", "cutout-2"):  # what else --save may have put there
+        save(f"pred/cat-{beside}.png", mask)
+    assert evaluate("pred", "gt", "--protocol", "miou").records[-1]["mIoU"] == 1
     save("pred/note.png", mask)
     result = evaluate("pred", "gt", "--protocol", "miou")
     assert result.code == 2 and "no frame of" in result.error

@@ -619,7 +619,7 @@ def test_an_animation_plays_what_was_given_and_then_what_was_made(go_on: Run, va
     assert "an animation is in visiontk-out/2-c1-animation.webp" in result.stderr
     assert lvm(records, "animation") == [(f"visiontk-out/2-c{c}-animation.webp",) for c in (0, 1, 0, 1)]
     wanted = [np.asarray(model.fit(Image.open(name))) for name in names] + [pixels(f"visiontk-out/2-c1-next-{n:03d}.png") for n in (0, 1)]
-    shown = list(images.timed_frames(files.read("visiontk-out/2-c1-animation.webp")))
+    shown = [(time, image) for time, _, image in images.timed_frames(files.read("visiontk-out/2-c1-animation.webp"))]
     assert [time for time, _ in shown] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
     for (_, image), picture in zip(shown, wanted, strict=True):
         assert (np.asarray(image) == np.repeat(np.repeat(picture, 16, 0), 16, 1)).all(), "enlarged, pixel for pixel"

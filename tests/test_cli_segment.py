@@ -739,7 +739,7 @@ def test_frames_of_two_sizes(run: Run, trackers: list[ColourTracker], valid: Val
     *frames, other = valid(run("segment", "in", "-p", "point:9,13", "--sequence"), 3)
     assert len(frames) == 4 and other["path"] == "in/00004.png"
     kind, message = error(other)
-    assert kind == "broken" and "30x20" in message and "80x48" in message and "--no-sequence takes pictures one by one" in message
+    assert kind == "broken" and "30x20" in message and "80x48" in message and "one by one with --no-sequence" in message
     picture(4).save("in/00004.png")
     *frames, other = run("segment", "in", "-p", "point:9,13").records
     assert (len(frames), other["path"], error(other)[0]) == (8, "in/00008.png", "not_an_image")
@@ -758,3 +758,85 @@ def test_memory_does_not_grow_with_the_video(run: Run, trackers: list[ColourTrac
     assert frames == (95 if direction == "forward" else 300 - 205 + 206)
     assert len(tracker.alive) == frames // 20 or direction == "both"
     assert max(tracker.alive) <= 40, "16 decoded ahead, 16 that the model reads ahead, and some on their way"
+
+
+# What comes through pipes
+
+
+@pytest.mark.parametrize("format", ["nut", "h264"])
+def test_bare_streams_are_told_by_their_first_bytes(run: Run, trackers: list[ColourTracker], valid: Valid, format: str) -> None:
+    with av.open(f"a.{format}", "w", format=format) as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        for number in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture(number))))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode())
+    data = Path(f"a.{format}").read_bytes()
+    shutil.copy(f"a.{format}", "without-suffix")
+    for records in (valid(run("segment", "-p", red_at(0), stdin=data)), valid(run("segment", "without-suffix", "-p", red_at(0)))):
+        assert [record["frame"] for record in records] == [0, 1, 2, 3]
+        assert [boxes(record)[1] for record in records] == [box("red", number) for number in range(4)]
+
+
+def test_an_mp4_whose_index_is_at_its_end_cannot_come_through_a_pipe(run: Run, trackers: list[ColourTracker]) -> None:
+    import os
+    import threading
+
+    save_clip("a.mp4", 400)
+    data = Path("a.mp4").read_bytes()
+    at = data.index(b"mdat") + 4
+    data = data[: at - 8] + (int.from_bytes(data[at - 8 : at - 4]) + 2**20).to_bytes(4) + b"mdat" + bytes(2**20) + data[at:]
+    os.mkfifo("pipe.mp4")
+    writer = threading.Thread(target=lambda: feed("pipe.mp4", data), daemon=True)
+    writer.start()
+    result = run("segment", "pipe.mp4", "-p", red_at(0))
+    writer.join()
+    assert (
+        result.code == 3 and "an MP4 may have its index at its end" in result.stderr and "name the file, or send Matroska" in result.stderr
+    )
+
+
+def feed(path: str, data: bytes) -> None:
+    import contextlib
+
+    with contextlib.suppress(BrokenPipeError), Path(path).open("wb") as pipe:
+        pipe.write(data)
+
+
+def test_a_named_pipe_is_read_as_it_comes(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    import os
+    import threading
+
+    save_clip("a.mkv")
+    picture(0).save("a.png")
+    for data, frames in ((Path("a.mkv").read_bytes(), list(range(FRAMES))), (Path("a.png").read_bytes(), [None])):
+        os.mkfifo("pipe")
+        writer = threading.Thread(target=feed, args=("pipe", data), daemon=True)
+        writer.start()
+        records = valid(run("segment", "pipe", "-p", red_at(0)))
+        writer.join()
+        Path("pipe").unlink()
+        assert [(record["path"], record.get("frame")) for record in records] == [("pipe", frame) for frame in frames]
+        assert boxes(records[0])[1] == box("red", 0)
+
+
+# Rows of pictures
+
+
+def test_each_line_of_a_sequence_may_have_prompts(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    save_frames("in")
+    lines: list[Record] = [{"path": f"in/{number:05d}.png"} for number in range(FRAMES)]
+    lines[0]["prompts"] = [{"object": 1, "points": [[9, 13]], "labels": [1]}]
+    lines[LATE]["prompts"] = [{"object": 2, "points": [[60, 34]], "labels": [1]}]
+    records = valid(run("segment", "-", "--sequence", stdin="\n".join(map(json.dumps, lines)).encode()))
+    assert [sorted(boxes(record)) for record in records] == [[1]] * LATE + [[1, 2]] * (FRAMES - LATE)
+    assert boxes(records[LATE])[2] == box("blue", LATE)
+
+
+def test_pictures_that_are_named_out_of_order_are_told(run: Run, trackers: list[ColourTracker]) -> None:
+    save_frames("in", ["f1.png", "f2.png", "f10.png"])
+    names = [f"in/{name}.png" for name in ("f1", "f10", "f2")]
+    told = "visiontk: the pictures come as they are named, not by their numbers; quote a pattern to have it sorted"
+    assert told in run("segment", *names, "--sequence", "-p", "point").stderr.splitlines()
+    assert told not in run("segment", *sorted(names, key=len), "--sequence", "-p", "point").stderr
+    assert told not in run("segment", "in/*.png", "--sequence", "-p", "point").stderr

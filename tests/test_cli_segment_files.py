@@ -133,7 +133,15 @@ def test_a_picture_does_not_go_into_a_file_that_is_named_as_a_video(run: Run, tr
         kinds, given = save.replace(",", ", "), name[-4:]
         wrong = f"a.png is a picture, and what is saved of it ({kinds}) is no {given} file; name one that ends in {types}, or a folder"
         assert made.code == 2 and wrong in made.stderr
-    assert [path.name for path in Path().iterdir() if path.suffix != ".json"] == ["a.png"]
+    assert [path.name for path in Path().iterdir()] == ["a.png"]
+
+
+def test_the_overlay_of_an_animation_lasts_as_long(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.gif", save_all=True, append_images=[picture(1), picture(2)], duration=2000)
+    assert run("segment", "a.gif", *POINTS, "-o", "a.mp4").code == 0
+    from visiontk.media.video import probe
+
+    assert probe("a.mp4").duration == pytest.approx(6)
 
 
 def test_coco_as_pycocotools_reads_it(run: Run, trackers: list[ColourTracker], capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,20 @@ def frames_of(path: str | Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
+def alike(made: bytes, wanted: bytes) -> bool:
+    """Whether files are equal, or films of the same frames: x264 rounds now and then differently from the same pictures."""
+    if made[4:8] != b"ftyp":
+        return made == wanted
+    import io
+
+    from visiontk.media.video import read_frames
+
+    films = [list(read_frames(io.BytesIO(data))) for data in (made, wanted)]
+    pixels = [np.stack([np.asarray(frame.image, int) for frame in film]) for film in films]
+    times = [[frame.time for frame in film] for film in films]
+    return times[0] == times[1] and int(np.abs(pixels[0] - pixels[1]).max()) <= 16
+
+
 def mix() -> list[str]:
     """Pictures, and videos in containers that say and that do not say how many frames they hold."""
     for number in range(2):
@@ -169,13 +183,80 @@ def test_files_of_a_video_in_part_are_made_again_under_their_names(run: Run, tra
         Path("cut.jsonl").write_bytes(b"".join(lines[:keep]))
         Path("cut").mkdir(exist_ok=True)
         for name, data in wanted.items():
+            if keep == 2 and "-2" in name:
+                continue  # the second video was not begun
             (Path("cut") / name).parent.mkdir(exist_ok=True)
             (Path("cut") / name).write_bytes(data if keep == 4 and "-2" not in name else b"half")
         assert run(*arguments, "-o", "cut", "--resume", "cut.jsonl").code == 0
         assert [record["segment"]["files"] for record in read("cut.jsonl")] == [json.loads(line)["segment"]["files"] for line in lines]
         made = tree("cut")
         assert made.keys() == wanted.keys()
-        assert all(made[name] == wanted[name] for name in wanted if keep != 6 or "-2" in name)
+        assert [name for name in wanted if not alike(made[name], wanted[name]) and (keep != 6 or "-2" in name)] == [], keep
+
+
+def test_what_was_there_before_a_stopped_run_is_left_alone(run: Run, trackers: list[ColourTracker]) -> None:
+    for name in ("a", "b"):
+        save_clip(f"{name}.mp4", 3)
+    Path("o/b").mkdir(parents=True)
+    Path("o/b/00000.png").write_bytes(b"of another run")
+    arguments = ["segment", "a.mp4", "b.mp4", "-p", RED, "--save", "masks", "-o", "o/", "--resume", "out.jsonl"]
+    whole = run(*arguments)
+    assert whole.code == 3 and "o/b exists" in whole.stderr
+    lines = Path("out.jsonl").read_bytes().splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"".join(lines[:2]))
+    again = run(*arguments)
+    assert again.code == 3 and "o/b exists" in again.stderr and Path("o/b/00000.png").read_bytes() == b"of another run"
+    assert [json.loads(line)["path"] for line in lines] == [record["path"] for record in read("out.jsonl")] == ["a.mp4"] * 3 + ["b.mp4"]
+
+
+def test_what_is_read_is_never_written_over(run: Run, trackers: list[ColourTracker]) -> None:
+    Path("bear").mkdir()
+    for number in range(3):
+        picture(number).save(f"bear/{number:05d}.png")
+    before = {path.name: path.read_bytes() for path in Path("bear").iterdir()}
+    result = run("segment", "bear", "-p", RED, "--save", "masks", "-o", "./", "--overwrite")
+    assert result.code == 3 and "bear is what was read; choose another place with -o" in result.stderr
+    alone = run("segment", "bear/00000.png", "-p", RED, "-o", "bear/00000.png", "--overwrite")
+    assert alone.code == 3 and "bear/00000.png is what was read" in alone.stderr
+    assert {path.name: path.read_bytes() for path in Path("bear").iterdir()} == before
+
+
+def test_an_index_in_a_name_stays_when_a_run_goes_on(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("a.mp4", 4)
+    arguments = ["segment", "a.mp4", "-p", RED, "-o", "{index}.mp4", "--resume", "out.jsonl"]
+    run(*arguments)
+    lines = Path("out.jsonl").read_bytes().splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"".join(lines[:2]))
+    assert run(*arguments).code == 0 and [path.name for path in Path().glob("*.mp4")] == ["000000.mp4", "a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "before", "now", "words"),
+    [
+        ("point:12,10@2", [], ["--direction", "both"], "no --direction and this run has --direction both"),
+        ("point:12,10@2", ["--start", "1"], [], "--start 1 and this run has no --start"),
+        ("auto", ["--min-iou", "0.3"], ["--min-iou", "0.5"], "--min-iou 0.3 and this run has --min-iou 0.5"),
+    ],
+)
+def test_a_run_with_other_options_is_refused(
+    run: Run, trackers: list[ColourTracker], prompt: str, before: list[str], now: list[str], words: str
+) -> None:
+    save_clip("a.mp4", 4)
+    first = run("segment", "a.mp4", "-p", prompt, *before, "--resume", "out.jsonl")
+    loaded = len(trackers)
+    again = run("segment", "a.mp4", "-p", prompt, *now, "--resume", "out.jsonl")
+    assert first.code == 0 and again.code == 2 and len(trackers) == loaded
+    assert again.error == f"out.jsonl was written with {words}; give the same, or name a new file"
+
+
+def test_a_run_whose_files_of_prompts_changed_is_refused(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(0).save("a.png")
+    Path("p.json").write_text('[{"points": [[9, 13]]}]')
+    assert run("segment", "a.png", "--prompts", "p.json", "--resume", "out.jsonl").code == 0
+    assert run("segment", "a.png", "--prompts", "p.json", "--resume", "out.jsonl").code == 0
+    Path("p.json").write_text('[{"points": [[40, 40]]}]')
+    again = run("segment", "a.png", "--prompts", "p.json", "--resume", "out.jsonl")
+    assert again.code == 2 and again.error.startswith("the files of prompts hold something else than when out.jsonl was written")
 
 
 def test_other_prompts_are_not_put_into_one_file(run: Run, trackers: list[ColourTracker]) -> None:

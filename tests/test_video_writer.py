@@ -285,10 +285,29 @@ def test_sound_that_outlasts_the_picture_is_kept() -> None:
 def test_a_part_of_a_video_has_that_part_of_the_sound(name: str, codec: str) -> None:
     source = clip(name, codec)
     start = next(frame.time for frame in read_frames(source) if frame.index == 25)
-    data = copied(source, skip=start - 0.01, until=start + 0.99, audio_start=start, audio_outlasts=False)
+    data = copied(source, skip=start - 0.01, until=start + 0.99, audio_start=start, audio_lead_in=False, audio_outlasts=False)
     assert flash(data) == pytest.approx((0.6, 0.8), abs=0.001)
     assert beep(data) == pytest.approx((0.6, 0.8), abs=0.006)
     assert length_of(data, "video") == pytest.approx(1) and length_of(data, "audio") == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "pcm_s16le"), ("a.ts", "aac")])
+def test_sound_before_the_first_frame_that_can_be_decoded(name: str, codec: str) -> None:
+    """As of a recording that begins in the middle of a group of pictures: the file says that its picture starts sooner."""
+    source = clip(name, codec)
+    start = next(frame.time for frame in read_frames(source) if frame.index == 10)
+    data = copied(source, skip=start - 0.01, audio_start=start)
+    assert read(data)[0].time == pytest.approx(0.4, abs=0.03)
+    assert flash(data)[0] == pytest.approx(beep(data)[0], abs=0.006) and flash(data)[0] == pytest.approx(1.6, abs=0.03)
+
+
+def test_the_last_frame_is_shown_for_as_long_as_it_was() -> None:
+    file = io.BytesIO()
+    with VideoWriter(file, width=WIDTH, height=HEIGHT, fps=10) as writer:
+        for number in range(3):
+            writer.write(picture(number), 2.0 * number, 2.0)
+    assert [frame.time for frame in read(file.getvalue())] == [0, 2, 4]
+    assert probe(io.BytesIO(file.getvalue())).duration == pytest.approx(6)
 
 
 def test_sound_that_does_not_outlast_a_picture_of_varying_rate() -> None:

@@ -34,19 +34,24 @@ class Naming:
     aside: bool = False
     fields: tuple[str, ...] = ()
     pattern: str | None = None
+    _left_over: bool = False  # what is in the way may be of the item that a stopped run did not finish
     _used: dict[Path, int] = field(default_factory=dict)
     _own: set[Path] = field(default_factory=set)  # of the run that is gone on with
 
     def go_on(self, taken: Iterable[str]) -> None:
         """Go on with a run that was stopped and whose lines name the files ``taken``: these are kept and counted as used.
 
-        Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced. Not so with
-        ``aside``: the names are nobody's choice, and it can as well be of another run.
+        Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced, until `settle`.
+        Not so with ``aside``: the names are nobody's choice, and it can as well be of another run.
         """
         taken = list(taken)
         self._used |= {place: 1 for path in taken for place in _places(path)}
         self._own |= {Path(path) for path in taken}
-        self.overwrite |= not self.aside
+        self._left_over = not self.aside
+
+    def settle(self) -> None:
+        """The item that a stopped run did not finish has its names; what is in the way of others is not of that run."""
+        self._left_over = False
 
     def free(self, taken: Iterable[str]) -> None:
         """Files that were in use are made again, under the same names."""
@@ -66,9 +71,12 @@ class Naming:
         ``values`` are those of the command's own ``fields``.
 
         Raises:
-            ItemError: ``exists``, a file of that name is there and may not be replaced.
+            ItemError: ``exists``, a file of that name is there and may not be replaced, or is the item itself.
         """
-        return self._chosen(self._wanted(record, index, kind, suffix, values))
+        chosen = self._chosen(self._wanted(record, index, kind, suffix, values))
+        if _is_same(chosen, record.get("path")):
+            raise ItemError("exists", f"{chosen} is what was read; choose another place with -o")
+        return chosen
 
     def name(self, record: Record, index: int, kind: str, suffix: str, **values: str) -> Path:
         """As `path`, whether there is such a file or not."""
@@ -102,7 +110,8 @@ class Naming:
         return chosen
 
     def _may_write(self, path: Path, data: bytes | None) -> bool:
-        return self.overwrite or path in self._own or not os.path.lexists(path) or (data is not None and holds(path, data))
+        free = self.overwrite or self._left_over or path in self._own or not os.path.lexists(path)
+        return free or (data is not None and holds(path, data))
 
     def _unused(self, wanted: Path) -> Path:
         path = wanted
@@ -111,6 +120,13 @@ class Naming:
             path = wanted.with_stem(f"{wanted.stem}-{self._used[wanted]}")
         self._used[path] = 1
         return path
+
+
+def _is_same(path: Path, other: object) -> bool:
+    try:
+        return isinstance(other, str) and path.samefile(other)
+    except (OSError, ValueError):  # one of them is no file
+        return False
 
 
 def holds(path: Path, data: bytes) -> bool:
@@ -127,10 +143,10 @@ def is_folder(out: str) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
+def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is whole. Parents are made.
 
-    ``keep``: it is whole also when something else than the writing ends the block, such as Ctrl-C.
+    ``keep`` is asked whether it is whole also when something else than the writing ends the block, such as Ctrl-C.
 
     Raises:
         OutputError: the folder is read-only, the disk is full, and the like.
@@ -144,7 +160,7 @@ def writing(path: Path, *, keep: bool = False) -> Iterator[BinaryIO]:
             try:
                 yield file
             except BaseException as error:
-                if not keep or isinstance(error, OSError | OutputError):
+                if isinstance(error, OSError | OutputError) or not keep():
                     raise
                 stopped = error
         Path(temporary).chmod(0o666 & ~_umask())

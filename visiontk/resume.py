@@ -26,6 +26,7 @@ class Held:
         left: those of them that have not met their item yet.
         model: name and revision of the model that wrote them; None where no line names one.
         prompts: what the command line asked for, as the first line that says it has it.
+        options: what its other options were that decide the answers, as the first answer has them.
         files: artefacts that the lines name, and the path of the item that each belongs to.
         identify: 16 bytes that tell items apart.
     """
@@ -34,6 +35,7 @@ class Held:
     left: Counter[bytes] = field(default_factory=Counter)
     model: tuple[str, str] | None = None
     prompts: list[str] | None = None
+    options: Record = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     identify: Callable[[Record], bytes] = field(default_factory=lambda: identity)
 
@@ -108,6 +110,7 @@ def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = N
             raise UsageError(f'{where} has no "{stage}"; --resume takes the file of records that this command wrote (see also --as)')
         if held.model is None and "model" in value:
             held.model = str(value["model"]), str(value.get("revision"))
+            held.options = value["options"] if isinstance(value.get("options"), dict) else {}
         if held.prompts is None and isinstance(value.get("prompts"), list):
             held.prompts = [str(text) for text in value["prompts"]]
         held.files |= dict.fromkeys(_files(value), str(record.get("path", "")))

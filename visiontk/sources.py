@@ -6,6 +6,7 @@ import glob
 import io
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -19,7 +20,6 @@ from .media import clips, files, images, pipes, sniff, video
 from .media.clips import Clip
 from .records import Item, Record, decode, failed
 
-_MOVING = images.ANIMATION_SUFFIXES - {".png"}  # hardly any PNG moves, and to ask is to read the file
 _GIF_TICK_S = 0.01
 
 
@@ -70,7 +70,7 @@ def from_arguments_whole(names: Iterable[str], pipe: io.RawIOBase | None, readin
     whole = replace(reading, whole=True)
     for pattern, group in itertools.groupby(names, key=listing.is_pattern):
         items: Iterator[Item[Any]] = from_arguments(group, pipe, whole)
-        yield from _joined(items, in_order=pattern) if reading.sequence else items
+        yield from _joined(items, reading, in_order=pattern) if reading.sequence else items
 
 
 def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
@@ -139,7 +139,7 @@ def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:
     return other is None
 
 
-def _joined(items: Iterable[Item[Any]], *, in_order: bool) -> Iterator[Item[Any]]:
+def _joined(items: Iterable[Item[Any]], reading: Reading, *, in_order: bool) -> Iterator[Item[Any]]:
     """Picture files that come one after the other as one clip, but for animations, each of which is one; ``in_order`` sorts them by the
     numbers in their names.
     """
@@ -148,10 +148,30 @@ def _joined(items: Iterable[Item[Any]], *, in_order: bool) -> Iterator[Item[Any]
             frames = list(group)
             if in_order:
                 frames.sort(key=lambda item: clips.in_order(item.record["path"]))
-            about = {"prompts": frames[0].record["prompts"]} if "prompts" in frames[0].record else {}
+            elif reading.notice and not _rising(frames):
+                reading.notice("the pictures come as they are named, not by their numbers; quote a pattern to have it sorted")
+            prompts = _prompts(frames)
+            about = {"prompts": prompts} if prompts is not None else {}
             yield _sequence({"path": os.path.dirname(frames[0].record["path"]) or ".", **about}, frames)  # noqa: PTH120
         else:
             yield from group
+
+
+def _rising(frames: Sequence[Item[Any]]) -> bool:
+    """Whether pictures come by the numbers in their names, where these differ in nothing else."""
+    names = [frame.record["path"] for frame in frames]
+    return not clips.are_frames(names) or names == sorted(names, key=clips.in_order)
+
+
+def _prompts(frames: Sequence[Item[Any]]) -> Any:
+    """What the lines of a video's frames ask for, each on its own frame; None where none asks. What is no list is for others to tell."""
+    asked: list[Any] = []
+    for number, frame in enumerate(frames):
+        found = frame.record.get("prompts")
+        if found is not None and not isinstance(found, list):
+            return found
+        asked += [{"frame": number, **one} if isinstance(one, dict) and number else one for one in found or ()]
+    return asked if any("prompts" in frame.record for frame in frames) else None
 
 
 def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
@@ -173,7 +193,9 @@ def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
 def _from_file(path: str, reading: Reading) -> Iterator[Item[Image]]:
     record: Record = {"path": path}
     suffix = listing.suffix(path)
-    if suffix in video.VIDEO_SUFFIXES or (suffix not in images.IMAGE_SUFFIXES and _is_video(path)):
+    if _is_fifo(path) and suffix not in video.VIDEO_SUFFIXES | images.IMAGE_SUFFIXES:
+        yield from _from_fifo(record, path, reading)
+    elif suffix in video.VIDEO_SUFFIXES or (suffix not in images.IMAGE_SUFFIXES and _is_video(path)):
         yield from _from_video(record, path, reading)
     elif reading.all_frames:
         try:
@@ -184,6 +206,22 @@ def _from_file(path: str, reading: Reading) -> Iterator[Item[Image]]:
         yield from _from_bytes(record, data, reading)
     else:
         yield Item(record, _Picture(path, reading))
+
+
+def _from_fifo(record: Record, path: str, reading: Reading) -> Iterator[Item[Any]]:
+    """What comes through a named pipe: a picture, or a video, of which no more than a frame is waited for."""
+    try:
+        pipe = io.FileIO(path)
+        head = pipes.read_head(pipe)
+        video_comes = video.looks_like_video(head) and not images.looks_like_image(head)
+        data = b"" if video_comes else head + pipe.readall()
+    except OSError as error:
+        yield failed(record, ItemError("unreadable", f"cannot be read ({error.strerror or error})"))
+        return
+    if video_comes:
+        yield from _from_video(record, pipes.rewound(head, pipe), reading)
+    else:
+        yield from _from_bytes(record, data, reading)
 
 
 @dataclass(frozen=True)
@@ -198,7 +236,7 @@ class _Picture:
 
     def moves(self) -> bool:
         """Whether it is an animation, by a name that says it may be one. What cannot be read is none."""
-        if listing.suffix(self.path) not in _MOVING:
+        if listing.suffix(self.path) not in listing.MOVING:
             return False
         try:
             return images.is_animated(files.read(self.path))
@@ -226,7 +264,7 @@ def _from_bytes(record: Record, data: bytes, reading: Reading) -> Iterator[Item[
         many = images.frame_count(data) > 1
         moving = many and images.is_animated(data)
         keep = video.sampler(*((reading.every, reading.fps) if moving else (None, None)), tick=_GIF_TICK_S)  # pages have no time
-        for index, (time, image) in enumerate(images.timed_frames(data, min_side=reading.min_side)):
+        for index, (time, _, image) in enumerate(images.timed_frames(data, min_side=reading.min_side)):
             about = ({"frame": index} if many else {}) | ({"time": round(time, 6)} if moving else {})
             if keep(index, time):
                 yield Item({**record, **about}, lambda image=image: image)  # type: ignore[misc]
@@ -313,6 +351,13 @@ def _url_path(url: str) -> str:
         return urlsplit(url).path
     except ValueError:  # as of a bracket that is not closed; fetching says so
         return ""
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116  Path.stat raises other errors for names that no file can have
+    except (OSError, ValueError):
+        return False
 
 
 def _is_video(path: str) -> bool:

@@ -69,9 +69,14 @@ def from_source(source: str | BinaryIO) -> Clip:
         return video.probe(source).frames
 
     file = isinstance(source, str) and os.path.isfile(source)  # noqa: PTH113  Path.is_file raises for names that are too long
-    read = lambda start: video.read_frames(source, start_index=start)  # noqa: E731
+
+    def read(start: int) -> Iterator[VideoFrame]:
+        if not isinstance(source, str) and source.seekable():
+            source.seek(0)
+        return video.read_frames(source, start_index=start)
+
     if not file:
-        return Clip(read, again=False)
+        return Clip(read, again=not isinstance(source, str) and source.seekable())
     return Clip(read, length, sound=str(source))
 
 
@@ -79,9 +84,9 @@ def from_animation(data: bytes) -> Clip:
     """A moving picture, from its file's bytes."""
 
     def read(start: int) -> Iterator[VideoFrame]:
-        for index, (time, image) in enumerate(images.timed_frames(data)):
+        for index, (time, shown, image) in enumerate(images.timed_frames(data)):
             if index >= start:
-                yield VideoFrame(index, time, image, ANIMATION_FPS)
+                yield VideoFrame(index, time, image, ANIMATION_FPS, duration=shown)
 
     return Clip(read, lambda: images.frame_count(data))
 

@@ -136,7 +136,7 @@ def frames(data: bytes, *, min_side: int | None = None) -> Iterator[Image.Image]
 
     A file that is damaged in the middle gives its good frames, then raises ``ItemError``.
     """
-    yield from (picture for _, picture in timed_frames(data, min_side=min_side))
+    yield from (picture for _, _, picture in timed_frames(data, min_side=min_side))
 
 
 def is_animated(data: bytes) -> bool:
@@ -146,8 +146,8 @@ def is_animated(data: bytes) -> bool:
         return image.format in _ANIMATED and _total(image) > 1
 
 
-def timed_frames(data: bytes, *, min_side: int | None = None) -> Iterator[tuple[float, Image.Image]]:
-    """As ``frames``, each with its time in seconds since the first one."""
+def timed_frames(data: bytes, *, min_side: int | None = None) -> Iterator[tuple[float, float, Image.Image]]:
+    """As ``frames``, each with its time in seconds since the first one, and the seconds that it is shown."""
     with _border():
         image = _open(data)
         total = _total(image)
@@ -156,8 +156,9 @@ def timed_frames(data: bytes, *, min_side: int | None = None) -> Iterator[tuple[
         with _border():
             image.seek(number)
             picture = _finish(image, data, min_side)
-        yield time, picture
-        time += _shown_for(image)
+        shown = _shown_for(image)
+        yield time, shown, picture
+        time += shown
 
 
 def _shown_for(image: Image.Image) -> float:

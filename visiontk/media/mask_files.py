@@ -80,17 +80,21 @@ class Coco:
     """One COCO JSON of many pictures or frames (cocodataset.org/#format-data): ``images``, ``annotations`` with RLE, ``categories``.
 
     The category is the object's id. Annotations go to the file as they come, the images into a spool and behind them at the end.
+
+    Attributes:
+        images: how many there are.
     """
 
     def __init__(self, file: BinaryIO, spool: Spool) -> None:
         self._file, self._spool = file, spool
-        self._annotations = 0
+        self.images = self._annotations = 0
         self._categories: set[int] = set()
         file.write(b'{"annotations": [')
 
     def add(self, about: dict[str, Any], width: int, height: int, objects: Sequence[dict[str, Any]]) -> None:
         """One picture or frame: what is to stand in its entry beside the size, and its objects as the record has them."""
-        image = len(self._spool) + 1
+        self.images += 1
+        image = self.images
         self._spool.append(json.dumps({"id": image, **about, "width": width, "height": height}).encode())
         for one in objects:
             if not one["area"]:

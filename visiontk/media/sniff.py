@@ -31,9 +31,12 @@ _VIDEO_PREFIXES = (
     b"\x00\x00\x01\xba",  # MPEG programme stream
     b"\x00\x00\x01\xb3",  # MPEG-1/2 elementary stream
     b"YUV4MPEG2 ",
+    b"nut/multimedia container\x00",
     b"DKIF",  # IVF
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01",  # MXF
 )
+# Bare H.264 and HEVC: a start code, and what such a stream begins with: parameter sets, the mark of a picture, or x264's words.
+_ANNEX_B = re.compile(rb"\x00?\x00\x00\x01(?:[\x67\x27\x47]|\x09[\x10\x30\x50\x70\x90\xb0\xd0\xf0]|\x06\x05|[\x40\x46]\x01)")
 HEAD = 200  # bytes that tell any of them
 _TS_PACKET = 188
 _M2TS_PACKET = 192
@@ -63,7 +66,7 @@ def is_heic(head: bytes) -> bool:
 
 def looks_like_video(head: bytes) -> bool:
     """Whether ``head`` is the start of a video container. 32 bytes suffice, but for MPEG-TS (``HEAD``) and Ogg (64 bytes)."""
-    if head.startswith(_VIDEO_PREFIXES):
+    if head.startswith(_VIDEO_PREFIXES) or _ANNEX_B.match(head):
         return True
     if head[4:8] == b"ftyp":
         return head[8:12] not in _AVIF_BRANDS | _HEIC_BRANDS | _AUDIO_BRANDS

@@ -30,6 +30,7 @@ __all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "is_camera", "looks_like
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi"}
     | {".mpg", ".mpeg", ".m2v", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".flv", ".ogv", ".y4m", ".ivf", ".mxf"}
+    | {".nut", ".h264", ".264", ".hevc", ".h265", ".265"}
 )
 
 # Demuxers that read one file and nothing else: playlists and scripts (hls, concat, ...) would open what the file names.
@@ -44,6 +45,7 @@ class VideoFrame:
     """``index``: position in the file, from 0. ``time``: seconds, as the file says; of a camera, since its first frame.
 
     ``image``: RGB, upright. ``rate``: frames per second of the file. ``pixel_aspect``: width over height of a pixel where it is shown.
+    ``duration``: seconds that it is shown, where the file says so of each frame.
     """
 
     index: int
@@ -51,6 +53,7 @@ class VideoFrame:
     image: Image.Image
     rate: float = 25.0
     pixel_aspect: float = 1.0
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def probe(source: str | BinaryIO) -> VideoInfo:
     with _opened(source) as (container, stream, _):
         image = next((to_image(frame) for frame in Decoder(container, stream)), None)
         if image is None:
-            raise _no_frame()
+            raise _no_frame(source)
         rate = frame_rate(stream)
         duration = None
         if stream.duration is not None and stream.time_base is not None:
@@ -119,17 +122,21 @@ def _read(source: str | BinaryIO, every: int | None, fps: float | None, start_in
             origin = time if origin is None else origin
             time -= origin
             if keep(index, time) and index >= start_index:
-                yield VideoFrame(index, time, to_image(frame), rate, pixel_aspect(frame, stream))
+                shown = float(frame.duration * stream.time_base) if frame.duration and stream.time_base else None
+                yield VideoFrame(index, time, to_image(frame), rate, pixel_aspect(frame, stream), shown)
         if index < 0:
-            raise _no_frame()
+            raise _no_frame(source)
         if cut:
             raise ItemError("broken", f"the video ends in the middle, after {index + 1} frames; get a whole copy of it")
         if decoder.damaged:
             raise ItemError("broken", f"parts of the video are damaged; {index + 1} frames could be decoded")
 
 
-def _no_frame() -> ItemError:
-    return ItemError("broken", "no frame of the video can be decoded")
+def _no_frame(source: str | BinaryIO) -> ItemError:
+    if os.path.isfile(source) if isinstance(source, str) else source.seekable():  # noqa: PTH113  Path raises for names too long
+        return ItemError("broken", "no frame of the video can be decoded")
+    why = "an MP4 may have its index at its end, which no pipe can go back from"
+    return ItemError("broken", f"no frame of the video can be decoded; {why}: name the file, or send Matroska")
 
 
 def sampler(every: int | None, fps: float | None, *, tick: float) -> Callable[[int, float], bool]:

@@ -61,6 +61,7 @@ class VideoWriter:
         pixel_aspect: float = 1.0,
         audio_from: str | None = None,
         audio_start: float | None = None,
+        audio_lead_in: bool = True,
         audio_outlasts: bool = True,
     ) -> None:
         """
@@ -70,7 +71,9 @@ class VideoWriter:
             fps: frames per second, for the times of frames that are written without one.
             pixel_aspect: width over height of a pixel where the video is shown.
             audio_from: a video file whose sound is taken.
-            audio_start: where the first frame stands in that file, in seconds of ``VideoFrame.time``; by default its first frame.
+            audio_start: where the first frame stands in that file, in seconds of ``VideoFrame.time``; by default where the file says that
+                its picture starts.
+            audio_lead_in: what there is of it before the first frame is taken too.
             audio_outlasts: what there is of it after the last frame is taken too.
 
         Raises:
@@ -87,6 +90,7 @@ class VideoWriter:
         # A unit of time that both is fine and divides the time of a frame.
         self._tick = Fraction(1, rate.numerator * math.ceil(_TICKS / rate.numerator))
         self._step = int(1 / rate / self._tick) if rate > _SLOWEST else min(int(1 / Fraction(fps) / self._tick), _LONGEST_STEP)
+        self._shown = self._step  # ticks that the last frame is shown
         self._size = width, height
         self._count, self._last = 0, -1
         self._broken = False
@@ -109,7 +113,7 @@ class VideoWriter:
         self._sound: _Sound | None = None
         if audio_from is not None:
             try:
-                self._sound = _Sound(audio_from, self._container, audio_start)
+                self._sound = _Sound(audio_from, self._container, audio_start, lead_in=audio_lead_in)
             except ItemError as error:
                 self.warning = f"the sound of {audio_from} is missing: {error.message}"
         self._outlasts = audio_outlasts
@@ -122,9 +126,10 @@ class VideoWriter:
         with suppress(OutputError) if kind else nullcontext():
             self._finish(whole=kind is None)
 
-    def write(self, image: Image.Image, time: float | None = None) -> None:
+    def write(self, image: Image.Image, time: float | None = None, duration: float | None = None) -> None:
         """Add a frame, RGB. ``time``: seconds since the first frame; None for one step of ``fps`` after the frame before it.
 
+        ``duration``: seconds that it is shown where it is the last one; None for a step of ``fps``.
         Times must rise; one that does not is moved to just after the frame before it. Raises ``ValueError`` for an image of another size
         than announced, ``OutputError`` where the file cannot be written.
         """
@@ -135,6 +140,7 @@ class VideoWriter:
         wanted = self._count_on() if time is None else round(time / self._tick)
         self._last = max(wanted, self._last + 1)
         self._count += 1
+        self._shown = self._step if duration is None else min(max(1, round(duration / self._tick)), _LONGEST_STEP)
         pixels = np.asarray(image.convert("RGB"))
         if image.width % 2 or image.height % 2:
             pixels = np.pad(pixels, ((0, image.height % 2), (0, image.width % 2), (0, 0)), mode="edge")
@@ -151,11 +157,11 @@ class VideoWriter:
 
     def _end(self) -> float:
         """Where the last frame ends, in seconds of the file."""
-        return float((self._last + self._lead_in + self._step) * self._tick)
+        return float((self._last + self._lead_in + self._shown) * self._tick)
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
-            packet.duration = self._step  # of the last frame; for others MP4 takes the time until the next
+            packet.duration = self._shown  # of the last frame; for others MP4 takes the time until the next
             self._container.mux(packet)
 
     def _finish(self, *, whole: bool) -> None:
@@ -196,17 +202,18 @@ class _Sound:
         damaged: whether parts could not be read.
     """
 
-    def __init__(self, path: str, target: OutputContainer, start: float | None) -> None:
+    def __init__(self, path: str, target: OutputContainer, start: float | None, *, lead_in: bool) -> None:
         self._stack = ExitStack()
         self._source = self._stack.enter_context(_container(self._stack.enter_context(_file(path))))
         known = [stream for stream in self._source.streams.audio if stream.codec_context is not None and stream.rate]
         self._tracks = {stream.index: _track(stream, target) for stream in known}
-        first_frame = 0.0
-        with suppress(ItemError):  # a file of sound alone
-            first_frame = _start_of(_video_stream(self._source))
-        lead_in = first_frame - min((_start_of(stream) for stream in known), default=first_frame)
-        self.lead_in = lead_in if start is None and lead_in > _LEAD_IN_S else 0.0
-        self._origin = (first_frame if start is None else start) - self.lead_in
+        first_frame = start or 0.0
+        if start is None:
+            with suppress(ItemError):  # a file of sound alone
+                first_frame = _start_of(_video_stream(self._source))
+        before = first_frame - min((_start_of(stream) for stream in known), default=first_frame)
+        self.lead_in = before if lead_in and before > _LEAD_IN_S else 0.0
+        self._origin = first_frame - self.lead_in
         self.damaged = False
         self._packets = self._read(known)
         self._next = next(self._packets, None)
