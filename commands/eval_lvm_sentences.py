@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import itertools
 import os
@@ -97,8 +96,10 @@ def check_names(names: list[str]) -> None:
 
 
 def _exists(name: str) -> bool:
+    from visiontk import listing
+
     found = os.path.lexists(os.path.expanduser(name) if name.lower().endswith(LINES) else name)  # noqa: PTH111  Path raises for some names
-    return found or (glob.has_magic(name) and next(glob.iglob(name, recursive=True), None) is not None)  # noqa: PTH207
+    return found or (listing.is_pattern(name) and bool(listing.matching(name)))
 
 
 def _from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Sentence]]:
@@ -197,13 +198,15 @@ def _frames(payload: Any, reading: Reading) -> Sentence:
                 if (place - 1) % reading.stride == 0:
                     frames.append(squared(frame.image, reading.side))
         except ItemError as error:
-            raise ItemError(error.kind, f"{_at(payload, place)}: {error.message}") from error
+            raise ItemError(error.kind, f"{_at(payload, place)}{error.message}") from error
     return Sentence(PLAIN, frames)
 
 
 def _at(clip: Clip, place: int) -> str:
-    """What a clip's frame is called: the picture's file, or its number."""
-    return str(clip.lines[place].get("path")) if clip.lines and place < len(clip.lines) else f"frame {place}"
+    """What names a clip's frame before a message: the picture's file, or its number; nothing, where none was read of a video."""
+    if clip.lines and place < len(clip.lines):
+        return f"{clip.lines[place].get('path')}: "
+    return f"frame {place}: " if place else ""
 
 
 def _is_palette(value: Any) -> bool:

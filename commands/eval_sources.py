@@ -77,7 +77,7 @@ def _video(folder: Path) -> Truth | None:
 def _files(folder: Path) -> dict[str, Path]:
     found = [path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not path.name.startswith(".")]
     masks = [path for path in found if path.stem.endswith(_OF_PICTURES)]
-    if masks and all(path in masks or _BESIDE.search(path.stem) for path in found):
+    if masks and all(path.stem.endswith(_OF_PICTURES) or _BESIDE.search(path.stem) for path in found):
         return {path.stem.removesuffix(_OF_PICTURES): path for path in masks}
     return {path.stem: path for path in found}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -58,8 +57,8 @@ def _is_doubtful(name: str) -> bool:
         return False
     if os.path.isdir(name):  # noqa: PTH112
         return next(listing.walk(name), None) is None
-    if not os.path.lexists(name) and glob.has_magic(name):
-        return next(glob.iglob(name, recursive=True), None) is None  # noqa: PTH207
+    if listing.is_pattern(name):
+        return not listing.matching(name)
     if os.path.isfile(name):  # noqa: PTH113
         return not _is_video(name) and images.size_of(name) is None
     return not os.path.lexists(name)
@@ -99,25 +98,25 @@ def thinned(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading, s
     """
     from visiontk import listing, sources
 
-    run: str | None = ""
-    place = 0
+    alone = 0  # pictures that were named one after the other
     for name in names:
         named = name != "-" and not listing.is_folder(name) and not listing.is_pattern(name)
-        begun = False
+        places: dict[str, int] = {}
         for item in sources.from_arguments([name], pipe, reading):
             if item.load is None or KEY in item.record:
                 yield item
                 continue
-            path = item.record.get("path")
+            path = item.record.get("path", "")
             video = path if "frame" in item.record else None
-            own = video or (None if named or path is None else os.path.dirname(path))  # noqa: PTH120
-            if own != run or (own is not None and not begun):
-                run, place = own, 0
-            begun = True
             # The pages of a file have no time, by which its reader could have left some out.
-            step = 1 if video is not None and ("time" in item.record or name == "-") else stride
+            step = 1 if video is not None and ("time" in item.record or (name == "-" and path != "-")) else stride
+            if named and video is None:
+                place, alone = alone, alone + 1
+            else:
+                own = video or os.path.dirname(path)  # noqa: PTH120
+                place, alone = places.get(own, 0), 0
+                places[own] = place + 1
             number, between = divmod(place, step)
-            place += 1
             if not between and (frames is None or number < frames):
                 yield item
             elif frames is not None and number >= frames and video == name:

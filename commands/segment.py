@@ -123,7 +123,8 @@ def segment(
       npz       masks (N, height, width), ids, scores, and frames of a video
       coco      one JSON for the run, with RLE; the category is the id
 
-    A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) and of one size is one video; its overlay has 24 frames a second.
+    A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) and of one size is one video, and so are those of a pattern as
+    frames/%05d.jpg; the overlay has 24 frames a second.
     --overwrite replaces a folder of frames as a whole: frames that an earlier run made there and this one does not are removed.
     --resume tracks a video that FILE holds in part again from its start, writes the lines that are missing and makes its files again.
     Ctrl-C leaves an overlay that plays to where it was stopped.

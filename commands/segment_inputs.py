@@ -104,7 +104,7 @@ class Run:
         come = False
         try:
             deque(running.own_key((Item(line, item.load) for line in clip.lines or ()), self.key), maxlen=0)
-            found, texts = self.prompts.of_clip(item.record)
+            found, texts = self.prompts.of_clip(item.record, clip.lines or ())
             held = self._held_lines(item, clip)
             if self._is_held(clip, found, held):
                 return

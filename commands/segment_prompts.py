@@ -99,12 +99,25 @@ class Prompts:
             raise ItemError("bad_prompt", str(error)) from error
         return found, None
 
-    def of_clip(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
-        """As `of`, for a video. Raises UsageError as `Span.check_turn` does."""
+    def of_clip(self, record: Record, lines: Sequence[Record] = ()) -> tuple[list[Prompt], list[str] | None]:
+        """As `of`, for a video, whose frames may have ``lines`` with prompts of their own. Raises UsageError as `Span.check_turn` does."""
+        if any("prompts" in line for line in lines[1:]):
+            record = {**record, "prompts": self._of_lines(lines)}
         found, texts = self.of(record)
         if texts is not None:
             self.span.check_turn(found)
         return found, texts
+
+    def _of_lines(self, lines: Sequence[Record]) -> Any:
+        """What lines ask for, each on its own frame, of those that are tracked. What is no list is for others to tell."""
+        asked: list[Any] = []
+        last = len(lines) if self.span.end is None else self.span.end + 1
+        for number, line in enumerate(lines[self.span.start : last], self.span.start):
+            found = line.get("prompts", [])
+            if not isinstance(found, list):
+                return found
+            asked += [{"frame": number, **one} if isinstance(one, dict) else one for one in found]
+        return asked
 
     def of_picture(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
         """As `of`, for a single picture, which has one frame."""
@@ -127,8 +140,9 @@ def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
     """
     said = list(texts) or ([] if file else [DEFAULT])
     found = [_on_frame(grammar.read(text), span.first, said=bool(_SAYS_FRAME.search(text))) for text in said]
+    loaded = _load(file) if file else None
     if file:
-        found += _from_json(_load(file), str(file), span.first)
+        found += _from_json(loaded, str(file), span.first)
     try:
         joined = _join(found)
         for prompt in joined:
@@ -136,16 +150,18 @@ def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:
     except ItemError as error:
         raise UsageError(error.message) from error
     span.check(joined)
-    return Prompts(joined, [*said, *([str(file)] if file else [])], span, _digest(joined, file))
+    return Prompts(joined, [*said, *([str(file)] if file else [])], span, _digest(joined, loaded))
 
 
-def _digest(found: Sequence[Prompt], file: Path | None) -> str | None:
-    """16 hexadecimal digits of the contents of all files that prompts are read from; None where there are none."""
-    files = [*([file] if file else []), *sorted({Path(prompt.mask) for prompt in found if isinstance(prompt.mask, str)})]
-    contents = hashlib.sha256()
-    for one in files:
-        contents.update(hashlib.sha256(one.read_bytes()).digest())
-    return contents.hexdigest()[:16] if files else None
+def _digest(found: Sequence[Prompt], loaded: object) -> str | None:
+    """16 hexadecimal digits of what was read from files: what ``--prompts`` holds, and masks; None where there are none."""
+    masks = sorted({prompt.mask for prompt in found if isinstance(prompt.mask, str)})
+    if loaded is None and not masks:
+        return None
+    contents = hashlib.sha256(json.dumps(loaded).encode())
+    for mask in masks:
+        contents.update(_index_map(mask).tobytes())
+    return contents.hexdigest()[:16]
 
 
 def same(held: Held, asked: Prompts, options: Record, file: Path | None) -> None:

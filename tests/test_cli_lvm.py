@@ -201,6 +201,9 @@ def test_each_folder_is_thinned_for_itself(go_on: Run, valid: Valid) -> None:
     for number, lines in enumerate((b"a\nb\n", b'{"path": "a"}\n{"path": "b"}\n', b"a/0.png\na/1.png\nb/0.png\nb/2.png\n")):
         [record] = valid(go_on("--frames", "1", "-o", f"pipe{number}/", stdin=lines))
         assert record["lvm"]["sentence"] == ["a/0.png", "b/0.png"], "and so is what a pipe names"
+    mixed = b"a/0.png\nb/0.png\na/1.png\nb/1.png\na/2.png\n"
+    [record] = valid(go_on("--stride", "2", "-o", "mixed/", stdin=mixed))
+    assert record["lvm"]["sentence"] == ["a/0.png", "b/0.png", "a/2.png"]
     film("c.mp4", 4)
     [record] = valid(go_on("c.mp4", "c.mp4", "--frames", "2", "-o", "o/"))
     assert record["lvm"]["sentence"] == ["c.mp4@0", "c.mp4@1"] * 2

@@ -790,7 +790,7 @@ def test_an_mp4_whose_index_is_at_its_end_cannot_come_through_a_pipe(run: Run, t
     writer = threading.Thread(target=lambda: feed("pipe.mp4", data), daemon=True)
     writer.start()
     result = run("segment", "pipe.mp4", "-p", red_at(0))
-    writer.join()
+    writer.join(10)
     assert (
         result.code == 3 and "an MP4 may have its index at its end" in result.stderr and "name the file, or send Matroska" in result.stderr
     )
@@ -814,7 +814,7 @@ def test_a_named_pipe_is_read_as_it_comes(run: Run, trackers: list[ColourTracker
         writer = threading.Thread(target=feed, args=("pipe", data), daemon=True)
         writer.start()
         records = valid(run("segment", "pipe", "-p", red_at(0)))
-        writer.join()
+        writer.join(10)
         Path("pipe").unlink()
         assert [(record["path"], record.get("frame")) for record in records] == [("pipe", frame) for frame in frames]
         assert boxes(records[0])[1] == box("red", 0)
@@ -831,6 +831,8 @@ def test_each_line_of_a_sequence_may_have_prompts(run: Run, trackers: list[Colou
     records = valid(run("segment", "-", "--sequence", stdin="\n".join(map(json.dumps, lines)).encode()))
     assert [sorted(boxes(record)) for record in records] == [[1]] * LATE + [[1, 2]] * (FRAMES - LATE)
     assert boxes(records[LATE])[2] == box("blue", LATE)
+    part = valid(run("segment", "-", "--sequence", "--start", "2", stdin="\n".join(map(json.dumps, lines)).encode()))
+    assert [sorted(boxes(record)) for record in part] == [[]] * (LATE - 2) + [[2]] * (FRAMES - LATE), "each on its own frame"
 
 
 def test_pictures_that_are_named_out_of_order_are_told(run: Run, trackers: list[ColourTracker]) -> None:
@@ -840,3 +842,20 @@ def test_pictures_that_are_named_out_of_order_are_told(run: Run, trackers: list[
     assert told in run("segment", *names, "--sequence", "-p", "point").stderr.splitlines()
     assert told not in run("segment", *sorted(names, key=len), "--sequence", "-p", "point").stderr
     assert told not in run("segment", "in/*.png", "--sequence", "-p", "point").stderr
+
+
+def test_a_pattern_of_ffmpeg_is_one_video(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    save_frames("in", [f"f{number:02d}.png" for number in range(8, 14)])
+    picture(0).save("in/f1x.png")
+    for pattern in ("in/f%02d.png", "in/f%d.png"):
+        records = valid(run("segment", pattern, "-p", red_at(0)))
+        assert [record["path"] for record in records] == [f"in/f{number:02d}.png" for number in range(8, 14)]
+        assert boxes(records[-1])[1] == box("red", 5)
+    alone = valid(run("segment", "in/f%02d.png", "-p", "point:9,13", "--no-sequence"))
+    assert all("frame" not in record["segment"] for record in alone) and len(alone) == 6
+    shutil.copytree("in", "s [1]")
+    two = valid(run("segment", "s [1]//f%02d.png", "in/f%02d.png", "-p", red_at(0)))
+    assert [record["path"] for record in two[::6]] == ["s [1]/f08.png", "in/f08.png"], "each a video for itself"
+    assert boxes(two[6]) == boxes(two[0])
+    gone = run("segment", "in/g%02d.png", "-p", "point")
+    assert gone.code == 3 and "no file matches this pattern" in gone.stderr

@@ -106,9 +106,10 @@ def test_spools_give_back_what_was_put_in() -> None:
             spool[4]
     with FrameSpool() as frames:
         for number in range(3):
-            frames.keep(VideoFrame(number + 7, number / 3, noise(number), 29.97, 16 / 15))
+            frames.keep(VideoFrame(number + 7, number / 3, noise(number), 29.97, 16 / 15, 2.5 if number else None))
         back = frames.frame(1)
-        assert (back.index, back.time, back.rate, back.pixel_aspect) == (8, 1 / 3, 29.97, 16 / 15)
+        assert (back.index, back.time, back.rate, back.pixel_aspect, back.duration) == (8, 1 / 3, 29.97, 16 / 15, 2.5)
+        assert frames.frame(0).duration is None
         np.testing.assert_array_equal(np.asarray(back.image), np.asarray(noise(1)))
 
 

@@ -57,6 +57,7 @@ class Naming:
         """Files that were in use are made again, under the same names."""
         for place in (place for path in taken for place in _places(path)):
             self._used.pop(place, None)
+            self._own.add(place)
 
     def __post_init__(self) -> None:
         try:

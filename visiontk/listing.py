@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 from .errors import ItemError
 from .media import clips, images, video
 
 MOVING = frozenset({".gif", ".webp", ".apng"})  # often
+_NUMBER = re.compile(r"%0?([1-9]?)d")
 DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages", "Annotations"  # side by side: the frames of videos, and the truth about them
 
 
@@ -46,7 +48,7 @@ def count(names: Iterable[str]) -> int | None:
     for name in names:
         paths = walk(name) if is_folder(name) else iter([name])
         for path in paths:
-            if path == "-" or is_url(path) or glob.has_magic(path) or suffix(path) in video.VIDEO_SUFFIXES:
+            if path == "-" or is_url(path) or is_pattern(path) or suffix(path) in video.VIDEO_SUFFIXES:
                 return None
             total += 1
     return total
@@ -77,7 +79,29 @@ def is_url(name: str) -> bool:
 
 
 def is_pattern(name: str) -> bool:
-    return not is_url(name) and glob.has_magic(name) and not os.path.lexists(name)
+    """Whether a name is that of no file but stands for several: ``*.png``, or as FFmpeg has it for the frames of a video, ``f%05d.png``."""
+    return is_numbered(name) or (not is_url(name) and glob.has_magic(name) and not os.path.lexists(name))
+
+
+def is_numbered(name: str) -> bool:
+    """Whether a pattern is one of FFmpeg's, whose files are the frames of one video."""
+    base = os.path.basename(name)  # noqa: PTH119
+    return _NUMBER.search(base) is not None and not glob.has_magic(base) and not is_url(name) and not os.path.lexists(name)
+
+
+def matching(pattern: str) -> list[str]:
+    """What a pattern finds, by name, where numbers count as numbers; folders too."""
+    if not is_numbered(pattern):
+        return sorted(glob.iglob(pattern, recursive=True), key=clips.in_order)  # noqa: PTH207  Path.glob takes no absolute patterns
+    folder, base = os.path.split(pattern)
+    *_, number = _NUMBER.finditer(base)
+    least = int(number[1] or 1)
+    exact = re.compile(re.escape(base[: number.start()]) + f"[0-9]{{{least},}}" + re.escape(base[number.end() :]))
+    try:
+        found = [name for name in os.listdir(folder or ".") if exact.fullmatch(name)]  # noqa: PTH208
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in sorted(found, key=clips.in_order)]  # noqa: PTH118
 
 
 def is_folder(path: str) -> bool:

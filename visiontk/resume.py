@@ -124,7 +124,7 @@ def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = N
 
 def _files(value: Record) -> Iterator[str]:
     """The artefacts that a stage names: ``{"picture": FILE}``, ``{"cutout": [FILE, FILE]}``."""
-    for result in value.values():
+    for result in (result for name, result in value.items() if name != "options"):
         for found in result.values() if isinstance(result, dict) else ():
             yield from (file for file in (found if isinstance(found, list) else [found]) if isinstance(file, str))
 

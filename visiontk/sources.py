@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import itertools
 import os
@@ -65,12 +64,18 @@ def from_arguments_whole(names: Iterable[str], pipe: io.RawIOBase | None, readin
     """As `from_arguments`, but each video is one item, whose payload is a `Clip`: files, cameras, a video's bytes in the pipe, animations.
 
     A folder's pictures are a clip where their names are numbered alike (`clips.are_frames`) and their sizes are equal, each folder for
-    itself. With ``reading.sequence`` they are one always, and so are pictures that a pattern finds or that are named one after the other.
+    itself, and so are those that a pattern as ``f%05d.png`` finds. With ``reading.sequence`` they are one always, and so are pictures that
+    any pattern finds or that are named one after the other.
     """
     whole = replace(reading, whole=True)
     for pattern, group in itertools.groupby(names, key=listing.is_pattern):
-        items: Iterator[Item[Any]] = from_arguments(group, pipe, whole)
-        yield from _joined(items, reading, in_order=pattern) if reading.sequence else items
+        if reading.sequence:
+            yield from _joined(from_arguments(group, pipe, whole), reading, in_order=pattern)
+            continue
+        for name in group:
+            items: Iterator[Item[Any]] = from_arguments([name], pipe, whole)
+            numbered = reading.sequence is None and listing.is_numbered(name)
+            yield from _joined(items, reading, in_order=True) if numbered else items
 
 
 def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
@@ -150,8 +155,7 @@ def _joined(items: Iterable[Item[Any]], reading: Reading, *, in_order: bool) -> 
                 frames.sort(key=lambda item: clips.in_order(item.record["path"]))
             elif reading.notice and not _rising(frames):
                 reading.notice("the pictures come as they are named, not by their numbers; quote a pattern to have it sorted")
-            prompts = _prompts(frames)
-            about = {"prompts": prompts} if prompts is not None else {}
+            about = {"prompts": frames[0].record["prompts"]} if "prompts" in frames[0].record else {}
             yield _sequence({"path": os.path.dirname(frames[0].record["path"]) or ".", **about}, frames)  # noqa: PTH120
         else:
             yield from group
@@ -163,17 +167,6 @@ def _rising(frames: Sequence[Item[Any]]) -> bool:
     return not clips.are_frames(names) or names == sorted(names, key=clips.in_order)
 
 
-def _prompts(frames: Sequence[Item[Any]]) -> Any:
-    """What the lines of a video's frames ask for, each on its own frame; None where none asks. What is no list is for others to tell."""
-    asked: list[Any] = []
-    for number, frame in enumerate(frames):
-        found = frame.record.get("prompts")
-        if found is not None and not isinstance(found, list):
-            return found
-        asked += [{"frame": number, **one} if isinstance(one, dict) and number else one for one in found or ()]
-    return asked if any("prompts" in frame.record for frame in frames) else None
-
-
 def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
     pictures = [frame.load.image for frame in frames if isinstance(frame.load, _Picture)]
     return Item(record, lambda: clips.from_pictures(pictures, [frame.record for frame in frames]))
@@ -181,7 +174,7 @@ def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
 
 def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
     found = False
-    for path in sorted(glob.iglob(pattern, recursive=True), key=clips.in_order):  # noqa: PTH207  Path.glob takes no absolute patterns
+    for path in listing.matching(pattern):
         if listing.is_folder(path):
             continue
         found = True

@@ -1,10 +1,12 @@
 """The bundled SAM 2's figures on freshly rendered pictures and clips, fixed seeds, against floors a little under what was measured.
 
-`python -m tests.quality.test_tiny_sam2` prints them over more pictures, as the model card and the README give them.
+`python -m tests.quality.test_tiny_sam2` prints them over more pictures, as the model card and the README give them, and with a number after
+it over so many clips.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,5 +56,6 @@ def test_without_a_hub_it_follows_a_click_through_a_real_video(run: Run, bunny: 
 
 
 if __name__ == "__main__":
-    for name, found in measure("tiny-sam2", CPU).items():
+    counts = Counts(clips=int(sys.argv[1])) if len(sys.argv) > 1 else None
+    for name, found in measure("tiny-sam2", CPU, counts).items():
         print(f"{name:<26} training styles {found['training']:.3f}   held-out style {found['held_out']:.3f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import tempfile
 from array import array
@@ -15,7 +16,7 @@ from PIL import Image
 from visiontk.errors import OutputError
 from visiontk.media.video import VideoFrame
 
-_ABOUT = struct.Struct("<qddd")  # index, time, rate, pixel aspect
+_ABOUT = struct.Struct("<qdddd")  # index, time, rate, pixel aspect, duration; NaN for none
 
 
 class Spool:
@@ -64,16 +65,17 @@ class FrameSpool(Spool):
 
     def keep(self, frame: VideoFrame) -> None:
         data = io.BytesIO()
-        data.write(_ABOUT.pack(frame.index, frame.time, frame.rate, frame.pixel_aspect))
+        shown = math.nan if frame.duration is None else frame.duration
+        data.write(_ABOUT.pack(frame.index, frame.time, frame.rate, frame.pixel_aspect, shown))
         frame.image.save(data, format="PNG", compress_level=1)
         self.append(data.getvalue())
 
     def frame(self, number: int) -> VideoFrame:
         piece = self[number]
-        index, time, rate, aspect = _ABOUT.unpack_from(piece)
+        index, time, rate, aspect, shown = _ABOUT.unpack_from(piece)
         image = Image.open(io.BytesIO(piece[_ABOUT.size :]), formats=["PNG"])
         image.load()
-        return VideoFrame(index, time, image, rate, aspect)
+        return VideoFrame(index, time, image, rate, aspect, None if math.isnan(shown) else shown)
 
 
 def temporary_file() -> IO[bytes]:

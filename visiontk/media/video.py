@@ -133,7 +133,7 @@ def _read(source: str | BinaryIO, every: int | None, fps: float | None, start_in
 
 
 def _no_frame(source: str | BinaryIO) -> ItemError:
-    if os.path.isfile(source) if isinstance(source, str) else source.seekable():  # noqa: PTH113  Path raises for names too long
+    if (os.path.isfile(source) or is_camera(source)) if isinstance(source, str) else source.seekable():  # noqa: PTH113  Path raises for names too long
         return ItemError("broken", "no frame of the video can be decoded")
     why = "an MP4 may have its index at its end, which no pipe can go back from"
     return ItemError("broken", f"no frame of the video can be decoded; {why}: name the file, or send Matroska")

@@ -71,7 +71,7 @@ class Hint(nn.Module):
     @torch.no_grad()
     def known(self, coarse: Tensor, kinds: Tensor) -> float:
         """Of the places where a thing is, the share at which the likeliest answer is the right one. Arguments as of `loss`."""
-        wanted = _middles(kinds, coarse.shape[-1]).long() - 1
+        wanted = _asked(kinds, coarse)
         there = wanted >= 0
         return float((self.kind(coarse).argmax(1) == wanted)[there].float().mean()) if there.any() else 1.0
 
@@ -91,7 +91,7 @@ class Hint(nn.Module):
         return loss
 
     def _kind_loss(self, coarse: Tensor, kinds: Tensor) -> Tensor:
-        wanted = _middles(kinds, coarse.shape[-1]).long() - 1
+        wanted = _asked(kinds, coarse)
         loss: Tensor = functional.cross_entropy(self.kind(coarse).float(), wanted, ignore_index=-1, reduction="sum")
         return loss / (wanted >= 0).sum().clamp(min=1)
 
@@ -106,6 +106,11 @@ def enlarge(model: Any, maps: Sequence[Tensor]) -> Tensor:
     finest, finer, coarse = maps
     added: Tensor = activate_last(second(activate(normalise(first(coarse) + finer))) + finest)
     return added
+
+
+def _asked(kinds: Tensor, coarse: Tensor) -> Tensor:
+    """The class at each place of a map, int64 (N, height, width); -1 where no thing is."""
+    return _middles(kinds, coarse.shape[-1]).long() - 1
 
 
 def _middles(values: Tensor, side: int) -> Tensor:
