@@ -186,9 +186,10 @@ def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
 def _from_file(path: str, reading: Reading) -> Iterator[Item[Image]]:
     record: Record = {"path": path}
     suffix = listing.suffix(path)
-    if _is_fifo(path) and suffix not in video.VIDEO_SUFFIXES | images.IMAGE_SUFFIXES:
+    told = suffix in video.VIDEO_SUFFIXES or suffix in images.IMAGE_SUFFIXES  # by its name, so that the file need not be asked
+    if not told and _is_fifo(path):
         yield from _from_fifo(record, path, reading)
-    elif suffix in video.VIDEO_SUFFIXES or (suffix not in images.IMAGE_SUFFIXES and _is_video(path)):
+    elif suffix in video.VIDEO_SUFFIXES or (not told and _is_video(path)):
         yield from _from_video(record, path, reading)
     elif reading.all_frames:
         try:
