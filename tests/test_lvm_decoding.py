@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from tests.lvm_models import TOKENS, make_lvm
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
+from visiontk.adapters.lvm_blocks import times
 from visiontk.adapters.lvm_cache import KeysValues, Shape
-from visiontk.adapters.lvm_linear import FewRows, speed_up
+from visiontk.adapters.lvm_decoding import Decoder
 from visiontk.adapters.lvm_sampling import choose, draws, probabilities
 from visiontk.runtime import Runtime
 
@@ -279,22 +280,54 @@ def test_bf16_is_close_to_fp32_and_pictures_stay_in_fp32(folder: Path, model: Vi
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9])
-def test_a_few_vectors_are_multiplied_to_the_same_product(count: int) -> None:
-    whole = nn.Linear(48, 336, bias=False)
-    few = FewRows(whole)
-    assert few.weight is whole.weight
-    for shape in ((count, 48), (count, 1, 48)):
-        vectors = torch.randn(shape, generator=torch.Generator().manual_seed(count))
-        with torch.no_grad():
-            got, want = few(vectors), vectors.double() @ whole.weight.T.double()
-        torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_few_vectors_are_multiplied_to_the_same_product(count: int, bias: bool) -> None:
+    layer = nn.Linear(48, 336, bias=bias)
+    vectors = torch.randn(count, 48, generator=torch.Generator().manual_seed(count))
+    with torch.no_grad():
+        got, want = times(vectors, layer.weight, layer.bias), layer.double()(vectors.double())
+    torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
 
 
-def test_only_float32_matrices_without_bias_are_replaced() -> None:
-    network = nn.Sequential(
-        nn.Linear(8, 1024, bias=False),
-        nn.Linear(8, 1024),
-        nn.Linear(8, 256, bias=False, dtype=torch.bfloat16),
-    )
-    speed_up(network)
-    assert [type(layer) for layer in network] == [FewRows, nn.Linear, nn.Linear]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "unlike",
+    [{}, {"num_key_value_heads": 2}, {"attention_bias": True, "mlp_bias": True}, {"head_dim": 16}, {"hidden_act": "gelu"}],
+    ids=["the public one", "grouped queries", "biases", "wide heads", "another activation"],
+)
+def test_a_step_is_that_of_transformers_blocks(dtype: torch.dtype, unlike: dict[str, Any]) -> None:
+    reference, network = (random_llama(dtype, unlike) for _ in range(2))
+    decoder = Decoder(network, 24)
+    words = torch.randint(0, 24, (1, 9), generator=torch.Generator().manual_seed(3))
+    cache = decoder.cache(1, 9)
+    with torch.inference_mode():
+        seen = reference(words[:, :6], use_cache=True)
+        got = [decoder.prefill(words[:, :6], cache)]
+        want = [seen.logits[:, -1]]
+        for word in words[0, 6:]:
+            got.append(decoder.step(word[None], cache))
+            want.append(reference(word[None, None], past_key_values=seen.past_key_values, use_cache=True).logits[:, -1])
+    exact = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, atol=exact, rtol=exact)
+    assert torch.equal(decoder.score(words[0]), Decoder(random_llama(dtype, unlike), 24, quantized=True).score(words[0]))
+
+
+def test_the_joined_matrices_are_the_layers_own(model: VisualSentenceModel) -> None:
+    for layer in model.decoder.network.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        for parts in ((attention.q_proj, attention.k_proj, attention.v_proj), (mlp.gate_proj, mlp.up_proj)):
+            assert len({part.weight.untyped_storage().data_ptr() for part in parts}) == 1
+            assert parts[0].weight.untyped_storage().nbytes() == sum(part.weight.nbytes for part in parts)
+
+
+def random_llama(dtype: torch.dtype, unlike: dict[str, Any]) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 24, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(5)
+    network = LlamaForCausalLM(LlamaConfig(**sizes | unlike)).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if "norm" in name or "bias" in name:  # or they are all ones or zeros
+            parameter.normal_()
+    return network.to(dtype)

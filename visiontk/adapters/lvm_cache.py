@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .generate_quiet import importing
 
@@ -108,22 +109,32 @@ def attend(
     prefix: KeysValues | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of one new token of each row to its own keys and to a prefix that several rows share.
-
-    The prefix lies in memory once for each sentence, so that it is also read once for all candidates. Without a prefix it is plain
-    scaled_dot_product_attention.
-
-    Args:
-        query: (rows, query heads, 1, width); the candidates of a sentence are neighbours.
-        key, value: (rows, heads, own, width).
-        prefix: of the sentences, filled up to its ``length``.
-    """
+    """`attention` as transformers' blocks call it; also for several tokens without a prefix. Gives (rows, n, query heads, width)."""
     if prefix is None or query.shape[2] > 1:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
         return output, None
     layer: Any = module.layer_idx
+    return attention(query, key, value, layer, scaling, prefix).transpose(1, 2), None
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, layer: int, scaling: float, prefix: KeysValues | None) -> Tensor:
+    """Attention of one new token of each row to its own keys and to a prefix that several rows share.
+
+    The prefix lies in memory once for each sentence, so that it is also read once for all candidates.
+
+    Args:
+        query: (rows, query heads, 1, width); the candidates of a sentence are neighbours.
+        key, value: (rows, heads, own, width).
+        prefix: of the sentences, filled up to its ``length``; without one it is plain scaled_dot_product_attention.
+
+    Returns:
+        (rows, query heads, 1, width).
+    """
     rows, query_heads, _, width = query.shape
-    heads, sentences = key.shape[1], prefix.keys[layer].shape[0]
+    heads = key.shape[1]
+    if prefix is None:
+        return functional.scaled_dot_product_attention(query, key, value, scale=scaling, enable_gqa=query_heads > heads)
+    sentences = prefix.keys[layer].shape[0]
     group, candidates = query_heads // heads, rows // sentences
     shared_keys, shared_values = (both[layer][:, :, : prefix.length] for both in (prefix.keys, prefix.values))
     own = query.reshape(rows, heads, group, width) * scaling
@@ -134,7 +145,7 @@ def attend(
     to_shared = to_shared.reshape(sentences, candidates, heads, group, -1).transpose(1, 2).reshape(sentences, heads, candidates * group, -1)
     from_shared = (to_shared @ shared_values).reshape(sentences, heads, candidates, group, width).transpose(1, 2)
     output = from_shared.reshape(rows, heads, group, width) + to_own @ value
-    return output.reshape(rows, 1, query_heads, width), None
+    return output.reshape(rows, query_heads, 1, width)
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -1,4 +1,4 @@
-"""Running a LLaMA over tokens: a prompt in one pass, then token by token, over transformers' own blocks."""
+"""Running a LLaMA over tokens: a prompt in one pass over transformers' own blocks, then token by token."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from visiontk.errors import DeviceError, first_line
 
+from .lvm_blocks import Block, normalise, times
 from .lvm_cache import ATTENTION, FixedKeysValues, KeysValues, Shape
-from .lvm_linear import speed_up
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -33,8 +33,9 @@ class Decoder:
     def __init__(self, network: LlamaForCausalLM, codes: int, *, compile: bool = False, quantized: bool = False) -> None:
         self.network: Any = network
         network.set_attn_implementation(ATTENTION)
-        if not compile and not quantized:  # a compiler chooses its own kernels
-            speed_up(network)
+        # A compiler joins products by itself, and weights of 8 bits have products of their own.
+        plain = not compile and not quantized
+        self._blocks = [Block(layer, number) for number, layer in enumerate(network.model.layers)] if plain else None
         parameter = next(network.parameters())
         self.device, self.codes = parameter.device, codes
         self.context = int(network.config.max_position_embeddings)
@@ -87,6 +88,8 @@ class Decoder:
         place = cache.length + (prefix.length if prefix is not None else 0)
         if isinstance(cache, FixedKeysValues):
             logits = self._step_compiled(tokens, self._places[place : place + 1], cache)
+        elif self._blocks is not None:
+            logits = self._step_joined(self._blocks, tokens, place, cache, prefix)
         else:
             logits = self._logits(self._hidden(tokens[:, None], slice(place, place + 1), cache, prefix=prefix)[:, -1])
         cache.length += 1
@@ -101,6 +104,14 @@ class Decoder:
             for some, next_ in zip(torch.split(hidden, SCORED), torch.split(tokens[1:], SCORED), strict=True)
         ]
         return torch.cat(parts) if parts else torch.empty(0, device=self.device)
+
+    def _step_joined(self, blocks: list[Block], tokens: Tensor, place: int, cache: KeysValues, prefix: KeysValues | None) -> Tensor:
+        model = self.network.model
+        hidden = model.embed_tokens(tokens)
+        rotation = (self._cosines[:, place : place + 1], self._sines[:, place : place + 1])
+        for block in blocks:
+            hidden = block(hidden, rotation, cache, prefix)
+        return times(normalise(hidden, model.norm), self.network.lm_head.weight, self.network.lm_head.bias)
 
     def _step_compiled(self, tokens: Tensor, position: Tensor, cache: FixedKeysValues) -> Tensor:
         cache.position = position
