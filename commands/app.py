@@ -38,16 +38,18 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 done, 1 a bug, 2 usage, 3 some items failed, 4 no model, 5 no device, 6 no output, 130 interrupted, 141 the reader went away.
+    0 done, 1 a bug, 2 usage, 3 some items failed, 4 no model, 5 no device, 6 no output, 130 interrupted, 141 the reader went away;
+    129 and 143, ended by SIGHUP and SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     interrupts.install()
     try:
         code = app(args=arguments, prog_name="visiontk", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
+        if sys.stdout:  # None where it was closed before the start
+            sys.stdout.flush()
+        return interrupts.exit_code() if code == INTERRUPTED else int(code or 0)  # Typer makes a code of KeyboardInterrupt
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return interrupts.exit_code()
     except (interrupts.ReaderGone, BrokenPipeError):
         _drop_output()  # and return as a program that SIGPIPE ends
         return SIGPIPE_DEATH
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         _explain(error, arguments)
         return error.exit_code
     except typer.Abort:
-        return INTERRUPTED
+        return interrupts.exit_code()
     except Exception as error:  # noqa: BLE001  the last resort: whatever it is becomes one line and an exit code
         if type(error).__name__ == "NoArgsIsHelpError":  # a command group on its own: its message is the whole help
             sys.stderr.write(str(error) + "\n")

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from visiontk import settings, stream
-from visiontk.artefacts import DEFAULT_FOLDER, Naming, write
+from visiontk.artefacts import DEFAULT_FOLDER, Naming, is_folder, write
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
@@ -171,11 +171,13 @@ def classify(
         if features:
             features.model, features.revision = classifier.name, classifier.revision
         value = partial(_value, classifier, wanted, naming, features)
-        code = running.drive(outcomes, key, value, writer, report, stats, resume, first=held.counts.total())
+        code = running.drive(
+            outcomes, key, value, writer, report, stats, resume, held.counts.total(), resumable=form == "jsonl" and not features
+        )
     if form in ("table", "csv", "tsv") and not quiet:  # JSON lines name their files
         if attention:
             say(f"attention, pictures and arrays: {out or DEFAULT_FOLDER}")
-        if features:
+        if features and features.rows:
             say(f"features: {out}")
     return code
 
@@ -197,6 +199,9 @@ def _check_options(wanted: _Wanted, every: int | None, fps: float | None, tta: T
         raise UsageError("--attention explains one view and --tta averages several; give one of them")
     if wanted.attention and wanted.embed and out:
         raise UsageError("-o cannot name both the features' file and the attention pictures; run them one after the other")
+    file = wanted.attention and out is not None and out != "-" and "{" not in out and not is_folder(out)
+    if file and Path(str(out)).suffix.lower() != ".png":
+        raise UsageError(f"-o {out}: pictures of --attention are PNG; name a file that ends in .png, or a folder, with a slash at the end")
     if out == "-" and not wanted.attention:
         raise UsageError("-o - puts one picture of --attention on the output; for features, name a file")
     if wanted.embed and out and resume:

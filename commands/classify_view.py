@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visiontk.records import Record
 
@@ -24,7 +24,7 @@ def console() -> Console:
 def rows(key: str, record: Record) -> list[list[object]]:
     """One row per label; one row for an item without any, with its error if it failed."""
     about = [record.get("path", record.get("input", "")), record.get("frame", ""), record.get("time", "")]
-    value = record.get(key, {})
+    value = _value(key, record)
     if "error" in value:
         return [[*about, "", "", "", "", value["error"]["message"]]]
     labels = value.get("labels", [])
@@ -40,9 +40,10 @@ def view(key: str, record: Record) -> RenderableType:
 
     name = printable(str(record.get("path", record.get("input", "?"))))
     moment = f"  frame {record['frame']}" if "frame" in record else ""
-    moment += f"  {record['time']:.2f} s" if "time" in record else ""
+    time = record.get("time", "")
+    moment += f"  {time:.2f} s" if isinstance(time, int | float) else f"  {printable(str(time))}" if time else ""
     heading = Text.assemble((name, "bold"), (moment, "dim"))
-    value = record.get(key, {})
+    value = _value(key, record)
     if "error" in value:
         return Group(heading, Text("  " + printable(value["error"]["message"]), style="red"), Text())
     table = Table.grid(padding=(0, 1))
@@ -53,6 +54,12 @@ def view(key: str, record: Record) -> RenderableType:
     if "attention" in value:
         table.add_row("", "", "", Text(f"→ {value['attention']['picture']}", style="cyan"))
     return Group(heading, table, Text())
+
+
+def _value(key: str, record: Record) -> dict[str, Any]:
+    """What the stage found; a line that passed through may have something else under its key."""
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _bar(score: float) -> RenderableType:

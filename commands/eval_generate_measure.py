@@ -213,7 +213,7 @@ class Tally:
 
         prompts = np.frombuffer(self._prompts, np.int64)
         known = np.flatnonzero(prompts)
-        found = diversity(self.rows.array()[known], prompts[known], np.frombuffer(self._seeds, np.int64)[known])
+        found = diversity(self.rows.array(), known, prompts[known], np.frombuffer(self._seeds, np.int64)[known])
         return {"value": six_digits(found[0]), "prompts": found[1]} if found else None
 
     def _keep(self, seen: Seen) -> None:

@@ -23,7 +23,7 @@ from .generate_inputs import Broken
 from .generate_making import Making
 from .generate_plan import Plan
 from .generate_progress import GenerateReport
-from .generate_sheet import write_sheet
+from .generate_sheet import MOST, write_sheet
 
 if TYPE_CHECKING:
     from visiontk.adapters.generate_types import Task
@@ -42,7 +42,9 @@ def generate(
         Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts: a line each, or JSON lines with options, as below.")
     ] = None,
     model: options.GenerateModel = None,
-    number: Annotated[int | None, typer.Option("-n", metavar="N", min=1, help="Images per prompt, with the seeds from --seed on.")] = None,
+    number: Annotated[
+        int | None, typer.Option("-n", metavar="N", min=1, max=10**9, help="Images per prompt, with the seeds from --seed on.")
+    ] = None,
     seed: Annotated[
         str | None,
         typer.Option("--seed", metavar="LIST", help="An image of each prompt for each of these: 1,2,10-20. Default: setting seed, 0."),
@@ -171,14 +173,17 @@ def generate(
         name, runtime, loras=added, quantize=quantize, offload=offload and offload.value, task=task, safety=not no_safety, variant=variant
     )
     running.same_model(held.lines, generator.name, generator.revision, resume)
+    held.same_numbers(generator.runtime.dtype_name, generator.variant, resume)
     introduce(generator, f", batches of {generator.batch_size}", quiet=quiet, verbose=verbose)
     if verbose:
         say(f"it can do {', '.join(sorted(generator.tasks))}; schedulers: {', '.join(generator.schedulers)}")
 
     setup = generate_record.setup(generator, quantize, offload and offload.value)
     start = None if init in (None, "-") else generate_inputs.init_file(init)
-    plan = Plan(key, generator, setup, defaults, start, mask, naming, suffix, held, not no_metadata, keep=bool(defaults.sweeps))
-    plan.check(init=task != "text2image" or (strength is not None and own_init), mask=mask is not None or task == "inpaint")
+    plan = Plan(key, generator, setup, defaults, start, mask, naming, suffix, held, not no_metadata, keep=MOST if defaults.sweeps else 0)
+    # Where lines may bring their own image, options that need one are in order; a line without one fails alone.
+    needed = strength is not None or mask is not None or any(one.name == "strength" for one in defaults.sweeps)
+    plan.check(init=task != "text2image" or (own_init and needed), mask=mask is not None or task == "inpaint")
     if own_init:
         plan.warm()
 
@@ -194,9 +199,10 @@ def generate(
     outcomes = stream.run(
         items, making.itself, making.predict, batch_size=generator.batch_size, workers=runtime.decode_workers(), stats=stats
     )
-    code = running.drive(making.finished(outcomes), key, making.value, writer, report, stats, resume, first=held.lines.counts.total())
+    done, made = held.lines.counts.total(), making.finished(outcomes)
+    code = running.drive(made, key, making.value, writer, report, stats, resume, done, resumable=form == "jsonl")
     if defaults.sweeps and naming is not None:
-        write_sheet(plan.pictures, making.made, overwrite=overwrite)
+        write_sheet(plan.pictures, plan.count, making.made, overwrite=overwrite, quiet=quiet)
     return code
 
 
@@ -225,7 +231,7 @@ def _lines(prompts: list[str], file: Path | None, init: str | None) -> tuple[lis
     if piped and init == "-":
         raise UsageError("the pipe has prompts or init images; name prompts on the command line, or an image with --init")
     if piped or init == "-":
-        _, pipe = running.inputs_or_pipe(None)
+        _, pipe = running.inputs_or_pipe(None, "prompts" if piped else "images")
         if piped:
             return None, pipe
     else:

@@ -93,8 +93,8 @@ def from_picture(path: str) -> Original:
 
 def from_record(record: Record) -> Original:
     """What the line says of the picture, whose file is compared where it is still there. Raises ItemError."""
-    stages = (one for one in record.values() if isinstance(one, dict) and {"pixels", "seed"} <= one.keys())
-    value = record.get("generate") or next(stages, None)
+    stages = [one for one in record.values() if isinstance(one, dict) and {"pixels", "seed"} <= one.keys()]
+    value = stages[-1] if stages else record.get("generate")  # where there are several, the last one made the file
     if value is None:
         raise ItemError("bad_record", 'the record has no "generate", so it does not say how a picture was made')
     recipe = generate_recipe.parse(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 
 from visiontk import resume
-from visiontk.errors import ItemError
+from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record, decode
 
 from . import generate_record
@@ -17,7 +18,9 @@ class HeldPictures:
     """The lines of ``--resume FILE``, or none. It is true where there are some.
 
     Attributes:
+        goes_on: whether there is such a file, if only an empty one.
         files: the pictures that they name.
+        made: what the first of them says of its picture; None where there is none.
         lines: what `resume.read_held` says of them.
     """
 
@@ -25,6 +28,8 @@ class HeldPictures:
         self._identify: Callable[[Record], bytes] = generate_record.identify(stage)
         self._paths: dict[bytes, deque[str]] = defaultdict(deque)
         self._stage = stage
+        self.goes_on = file is not None and os.path.exists(file)  # noqa: PTH110  Path.exists raises for names that no file can have
+        self.made: Record | None = None
         self.lines = resume.read_held(file, stage, self._identify, self._note) if file else resume.Held(identify=self._identify)
         self.files = {Path(path) for paths in self._paths.values() for path in paths}
 
@@ -53,6 +58,17 @@ class HeldPictures:
             return False
         return self._identify({self._stage: value}) == self._identify(record)
 
+    def same_numbers(self, dtype: str, variant: str | None, file: Path | None) -> None:
+        """Raise UsageError where the run would go on in another type of numbers, or with another variant of the weights."""
+        if self.made is None:
+            return
+        for option, before, now in (("dtype", self.made.get("dtype", dtype), dtype), ("variant", self.made.get("variant"), variant)):
+            if before != now:
+                way = f"give --{option} {before}" if before else f"leave out --{option}"
+                told = f"{file} was written with {option} {before or 'none'} and this run has {now or 'none'}"
+                raise UsageError(f"{told}; {way}, or name a new file")
+
     def _note(self, key: bytes, record: Record) -> None:
         if "path" in record and "error" not in record.get(self._stage, {"error": {}}):
             self._paths[key].append(record["path"])
+            self.made = self.made or record[self._stage]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontk.artefacts import write
-from visiontk.errors import ItemError
+from visiontk.errors import ItemError, OutOfMemory
 from visiontk.records import Record, encode
 from visiontk.stream import Outcome
 
@@ -41,6 +43,7 @@ class Making:
         self._plan, self._report, self._every = plan, report, every
         self._warned: set[str] = set()
         self._own: dict[int, Path] = {}
+        self._previews: set[Path] = set()  # of pictures in the making
 
     @property
     def made(self) -> dict[int, Path]:
@@ -52,7 +55,10 @@ class Making:
         return ready
 
     def predict(self, batch: Sequence[Ready]) -> list[Made | ItemError]:
-        """Raises OutOfMemory, and OutputError where a preview cannot be written."""
+        """One picture alone that is too large only because it has a size of its own fails alone.
+
+        Raises OutOfMemory otherwise, and OutputError where a preview cannot be written.
+        """
         if not batch:
             return []
         self._report.begin()
@@ -63,9 +69,18 @@ class Making:
             self._warn_of_no_preview(step.steps)
             if self._every and step.done % self._every == 0 and step.done < step.steps:
                 for place, picture in zip(step.places, step.pictures(), strict=True):
-                    previews[place].append(_write_preview(batch[place].planned, step.done, picture))
+                    previews[place].append(self._write_preview(batch[place].planned, step.done, picture))
 
-        answers = self._plan.generator.generate([ready.request for ready in batch], on_step)
+        try:
+            answers = self._plan.generator.generate([ready.request for ready in batch], on_step)
+        except OutOfMemory as error:
+            self._remove(itertools.chain(*previews))
+            if len(batch) > 1 or not self._has_own_size(batch[0].planned):
+                raise
+            answers = [ItemError("too_large", f"it does not fit into memory ({error}); ask for a smaller size, or choose another --device")]
+        for answer, listed in zip(answers, previews, strict=True):
+            if isinstance(answer, ItemError):  # it may be blocked, and what a checker has not let pass is nowhere
+                self._remove(listed)
         return [
             answer if isinstance(answer, ItemError) else Made(ready, answer, listed)
             for ready, answer, listed in zip(batch, answers, previews, strict=True)
@@ -120,7 +135,28 @@ class Making:
         with interrupts.held():
             write(planned.path, lambda file: file.write(data))
             self._own[planned.index] = planned.path
+        self._previews.difference_update(map(Path, made.previews))
         return {**value, "previews": made.previews} if made.previews else value
+
+    def _has_own_size(self, planned: Planned) -> bool:
+        """Whether other pictures of the run may be smaller."""
+        return planned.init is not None or planned.wanted.options.get("size") != self._plan.defaults.options.get("size")
+
+    def _write_preview(self, planned: Planned, step: int, picture: Any) -> str:
+        """Under another name where there is something that may not be replaced."""
+        assert planned.path is not None
+        path = wanted = generate_names.preview(planned.path, step)
+        number = 2
+        while os.path.lexists(path) and not (planned.replace or path in self._previews):
+            path, number = wanted.with_stem(f"{wanted.stem}-{number}"), number + 1
+        write(path, lambda file: picture.save(file, format="PNG"))
+        self._previews.add(path)
+        return str(path)
+
+    def _remove(self, previews: Iterable[str]) -> None:
+        for path in map(Path, previews):
+            path.unlink(missing_ok=True)
+            self._previews.discard(path)
 
     def _warn_of_no_preview(self, steps: int) -> None:
         warning = f"--preview {self._every} is not before the last of {steps} steps, so there is no preview; give less"
@@ -133,13 +169,6 @@ class Making:
             return
         self._warned.add(text)
         self._report.warn(f'the {what} "{_shortened(text)}" is too long for the model, which did not read its end: "{cut}"')
-
-
-def _write_preview(planned: Planned, step: int, picture: Any) -> str:
-    assert planned.path is not None
-    path = generate_names.preview(planned.path, step)
-    write(path, lambda file: picture.save(file, format="PNG"))
-    return str(path)
 
 
 def _shortened(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -65,8 +66,13 @@ class Planned:
         return {**{key: value for key, value in self.record.items() if key != "n"}, **about}
 
     def line(self, path: str) -> Record:
-        """The line of a picture that was made: the record's own keys, about the new file."""
-        kept = {key: value for key, value in self.record.items() if key not in ("frame", "time")}
+        """The line of a picture that was made: the record's own keys, about the new file.
+
+        What was asked for is in the stage's value; a line that kept it would ask the next stage for the same again.
+        """
+        kept = {key: value for key, value in self.record.items() if key not in ("frame", "time", "n", "init", "mask")}
+        if "seed" in kept:
+            kept["seed"] = self.wanted.seed
         return {**kept, "path": path} if "path" in kept else {"path": path, **kept}
 
 
@@ -102,7 +108,8 @@ class Plan:
         naming: None where one picture's bytes go to the output.
         held: the lines that a stopped run left.
         metadata: whether files say how they were made.
-        keep: whether ``pictures`` has those that were planned, in order, for the contact sheet.
+        keep: of how many planned pictures ``pictures`` has the first ones, in order, for the contact sheet.
+        count: how many were planned, where some are kept.
         held_places: the index of those that have a line and a file already.
     """
 
@@ -116,7 +123,8 @@ class Plan:
     suffix: str
     held: HeldPictures
     metadata: bool = True
-    keep: bool = False
+    keep: int = 0
+    count: int = 0
     pictures: list[Planned] = field(default_factory=list)
     held_places: set[int] = field(default_factory=set)
     _index: int = 0
@@ -195,7 +203,10 @@ class Plan:
         except ItemError as error:
             load = partial(_fail, error)
         if self.keep:
-            self.pictures.append(planned)
+            self.count += 1
+            if self.count <= self.keep:
+                init = planned.init and Init(planned.init.about, partial(_fail, ItemError("broken", "it is not kept")))
+                self.pictures.append(replace(planned, init=init, mask=None, record={}))  # without the pixels
         if held:
             self.held_places.add(planned.index)
         if held is None:
@@ -246,16 +257,18 @@ class Plan:
             self.naming.overwrite = allowed
         if held is not None:
             return replace(planned, path=Path(held) if held else None)
-        if path.exists() and not (allowed or self._is_left_over(planned, path)):
+        there = os.path.lexists(path)
+        if there and not (allowed or self._is_left_over(planned, path)):
             raise ItemError("exists", f"{path} exists; pass --overwrite, or choose another place with -o")
-        return replace(planned, path=path, replace=allowed or path.exists())
+        return replace(planned, path=path, replace=allowed or there)
 
     def _is_left_over(self, planned: Planned, path: Path) -> bool:
-        """Whether a file is what a stopped run wrote of the picture whose line it wrote no more: that can be the next one alone."""
-        if not self.held or self._begun:
+        """Whether a file is what a stopped run wrote of the picture whose line it wrote no more: that can be the next one alone.
+
+        The file itself must say so; one without metadata could be anybody's.
+        """
+        if not self.held.goes_on or self._begun or not self.metadata:
             return False
-        if not self.metadata:
-            return True
         try:
             return self.held.made_same(path, {self.key: self._load(planned).made_from})
         except ItemError:
@@ -274,6 +287,7 @@ def pairs(items: Iterable[Item[Any]], given: list[Order | Broken]) -> Iterator[t
         except UsageError as error:
             yield Broken(item.record, ItemError("bad_record", f"{where}: {error}"))
             continue
+        own = replace(own, init=None)  # what comes through the pipe is changed, and not what that was made of
         for order in given if own.prompt is None and given else [own]:
             yield order if isinstance(order, Broken) else (_joined(own, order), init)
 

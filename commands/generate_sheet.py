@@ -24,23 +24,23 @@ MOST = 400  # pictures
 MOST_COLUMNS = 8
 
 
-def write_sheet(pictures: Sequence[Planned], made: Mapping[int, Path], *, overwrite: bool) -> None:
+def write_sheet(pictures: Sequence[Planned], count: int, made: Mapping[int, Path], *, overwrite: bool, quiet: bool) -> None:
     """Write ``sheet.png`` beside the first picture, under another name where there is one, and say where it is.
 
-    ``made`` are the files by the pictures' index. Raises OutputError.
+    ``pictures`` are the first `MOST` of ``count``, and ``made`` the files by the pictures' index. Raises OutputError.
     """
     if not made:
         return
     from visiontk.media.value_sheet import draw
 
-    shown = pictures[:MOST]
-    groups = [list(group) for _, group in itertools.groupby(shown, key=lambda one: one.group)]
+    groups = [list(group) for _, group in itertools.groupby(pictures, key=lambda one: one.group)]
     sheet = draw([_block(group, made) for group in groups])
     folder = next(iter(made.values())).parent
     path = Naming(f"{folder}/", overwrite, aside=True).path({"path": "sheet"}, 0, "", ".png")
     write(path, lambda file: sheet.save(file, format="PNG"))
-    more = f"; it has the first {MOST} of {len(pictures)} pictures" if len(pictures) > MOST else ""
-    say(f"a contact sheet is in {path}{more}")
+    if not quiet:
+        more = f"; it has the first {len(pictures)} of {count} pictures" if count > len(pictures) else ""
+        say(f"a contact sheet is in {path}{more}")
 
 
 def _block(group: Sequence[Planned], made: Mapping[int, Path]) -> Block:
@@ -98,13 +98,15 @@ def _title(planned: Planned) -> str:
 
 
 def _cell(planned: Planned | None, made: Mapping[int, Path]) -> Image | str:
-    from visiontk.media import files, images
+    from visiontk.media import files, images, value_sheet
 
     if planned is None:
         return ""
     if planned.index not in made:
         return "failed"
     try:
-        return images.decode(files.read(str(made[planned.index])))
+        picture = images.decode(files.read(str(made[planned.index])))
     except ItemError as error:
         return error.kind
+    picture.thumbnail((value_sheet.LARGEST, value_sheet.LARGEST))  # there may be hundreds
+    return picture

@@ -1,4 +1,4 @@
-"""How a run is ended from outside: by Ctrl-C, at a moment that leaves whole lines behind, or because nobody reads on."""
+"""How a run is ended from outside: by Ctrl-C and the like, at a moment that leaves whole lines behind, or because nobody reads on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import FrameType
 
 _held = False
 _pending = False
+_ended = signal.SIGINT
 
 
 class ReaderGone(Exception):
@@ -17,9 +18,16 @@ class ReaderGone(Exception):
 
 
 def install() -> None:
-    """Let SIGINT raise KeyboardInterrupt, but not in the middle of a line that is `held`."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _interrupt)
+    """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, but not in the middle of a line that is `held`. `nohup` stays in force."""
+    global _ended
+    _ended = signal.SIGINT
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):
+        signum = getattr(signal, name, None)  # Windows has no SIGHUP
+        if signum is not None and signal.getsignal(signum) is signal.SIG_DFL:
+            signal.signal(signum, _interrupt)
 
 
 @contextlib.contextmanager
@@ -36,8 +44,14 @@ def held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def exit_code() -> int:
+    """That of a run which was interrupted: 130 after Ctrl-C, 128 and the signal's number after another one."""
+    return 128 + _ended
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    global _pending
+    global _pending, _ended
+    _ended = signal.Signals(signum)
     if _held and not _pending:
         _pending = True
         return

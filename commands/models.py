@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from visiontk import catalog, hub, layouts, settings
-from visiontk.errors import ModelUnavailable, UsageError
+from visiontk.errors import HubUnreachable, ModelUnavailable, OutputError, UsageError
 
 from .console import say
 from .models_convert import convert
@@ -88,7 +89,10 @@ def pull(names: Names, debug: Debug = False) -> None:
         if entry is not None and entry.bundled:
             say(f"{name} comes with the package")
             continue
-        fetched = hub.download(entry.id if entry else _repo(name), variant=entry.variant if entry else None)
+        try:
+            fetched = hub.download(entry.id if entry else _repo(name), variant=entry.variant if entry else None)
+        except HubUnreachable as error:
+            raise ModelUnavailable(f"{name} cannot be fetched, because the model hub cannot be had; run this again where it can") from error
         say(f"{name} is in {fetched.folder}")
 
 
@@ -113,13 +117,17 @@ def rm(names: Names, debug: Debug = False) -> None:
             cache = None
         # A model of two repositories goes as a whole, unless a revision of the one is named.
         beside = [layout.second_repo for layout in layouts.of(repo) if layout.second_repo] if wanted is None else []
-        repos = [cached for cached in cache.repos if cached.repo_id in (repo, *beside)] if cache else []
+        found = cache.repos if cache else frozenset()
+        repos = frozenset(cached for cached in found if cached.repo_type == "model" and cached.repo_id in (repo, *beside))
         held = [revision for cached in repos for revision in cached.revisions]
-        revisions = [revision.commit_hash for revision in held if wanted in (None, revision.commit_hash, *revision.refs)]
+        revisions = [revision for revision in held if wanted in (None, revision.commit_hash, *revision.refs)]
         if not revisions or cache is None:
             raise ModelUnavailable(f"{name} is not in the cache; `visiontk models list` says what is")
-        strategy = cache.delete_revisions(*revisions)
+        # Of these repositories alone: a data set may have a commit of the same name.
+        strategy = replace(cache, repos=repos).delete_revisions(*(revision.commit_hash for revision in revisions))
         strategy.execute()
+        if left := [revision.snapshot_path for revision in revisions if revision.snapshot_path.exists()]:
+            raise OutputError(f"{left[0]} cannot be removed; see that you may write there")
         say(f"{name} is removed, {strategy.expected_freed_size_str} are free again")
 
 

@@ -23,8 +23,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def inputs_or_pipe(inputs: list[str] | None) -> tuple[list[str], io.RawIOBase | None]:
-    """The inputs, and the pipe where one of them is ``-``; no inputs mean the pipe.
+def inputs_or_pipe(inputs: list[str] | None, what: str = "images, folders or videos") -> tuple[list[str], io.RawIOBase | None]:
+    """The inputs, and the pipe where one of them is ``-``; no inputs mean the pipe. ``what`` they are, in messages.
 
     Raises:
         UsageError: there is nothing to read.
@@ -35,9 +35,9 @@ def inputs_or_pipe(inputs: list[str] | None) -> tuple[list[str], io.RawIOBase | 
     try:
         mode = os.fstat(0).st_mode
     except OSError as error:
-        raise UsageError("there is no input; name images, folders or videos") from error
+        raise UsageError(f"there is no input; name {what}") from error
     if os.isatty(0) or (not inputs and stat.S_ISDIR(mode)):
-        raise UsageError("there is no input; name images, folders or videos, or send paths through a pipe")
+        raise UsageError(f"there is no input; name {what}, or send them through a pipe")
     # Unbuffered: a line is read as soon as it is there, and a thread that waits here does not hold up the exit.
     return names, io.FileIO(0, closefd=False)
 
@@ -99,11 +99,13 @@ def drive(
     stats: Stats,
     resume: Path | None,
     first: int = 0,
+    *,
+    resumable: bool = True,
 ) -> int:
     """Write one line per outcome and return the exit code: 0, or 3 where items failed.
 
     ``value(outcome, index)`` makes what stands under the stage's key; an `ItemError` that it raises fails the item. The index counts on
-    from ``first``, the number of lines that a stopped run left.
+    from ``first``, the number of lines that a stopped run left. ``resumable``: whether --resume could go on with what is written.
     """
     with report:
         try:
@@ -113,10 +115,10 @@ def drive(
                 writer.write(line)
                 report.advance(replace(outcome, error=error), stats)
         except KeyboardInterrupt:
-            file = resume or "FILE.jsonl"
-            hint = "" if resume else ", where FILE.jsonl holds the lines that were written"
             report.__exit__()
-            say(f"interrupted after {stats.items} items; go on with the same command and --resume {file}{hint}")
+            hint = "" if resume else ", where FILE.jsonl holds the lines that were written"
+            way = f"; go on with the same command and --resume {resume or 'FILE.jsonl'}{hint}" if resumable else ""
+            say(f"interrupted after {stats.items} items{way}")
             raise
         finally:
             outcomes.close()  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ def check(requested: str | None, resume: Path | None) -> None:
 
 def form(requested: str | None, resume: Path | None) -> str:
     """The format in force: tables for people, JSON lines for pipes and files."""
-    return requested or ("jsonl" if resume or not sys.stdout.isatty() else "table")
+    return requested or ("jsonl" if resume or not (sys.stdout and sys.stdout.isatty()) else "table")
 
 
 def choose(
@@ -90,7 +90,7 @@ def write_picture(picture: Image) -> None:
 
 def check_free(path: Path, *, replace: bool) -> None:
     """A name that was free when the run began may be taken when its artefact is ready. Raises ItemError, unless it may be replaced."""
-    if path.exists() and not replace:
+    if os.path.lexists(path) and not replace:  # Path.exists raises for names that no file can have
         raise ItemError("exists", f"{path} exists since this run began; choose another place with -o")
 
 

@@ -346,3 +346,66 @@ def test_the_end_of_a_process_is_as_quiet_as_its_run(tiny_model: TinyModel) -> N
         assert silent.returncode == 3
         records: list[Record] = [json.loads(line) for line in stdout.splitlines()]
         assert [record["path"] for record in records] == [*names, "nowhere.png"]
+
+
+def test_a_number_that_is_too_large_for_any_reader_fails_its_line_alone(classify: Run, photos: Path) -> None:
+    good = json.dumps({"path": str(photos / "coffee.jpg")}).encode() + b"\n"
+    result = classify("-", stdin=good + b'{"path": "a.jpg", "time": 1e400}\n' + good)
+    assert result.code == 3
+    assert ["error" in record["classify"] for record in result.records] == [False, True, False]
+
+
+def test_a_folder_that_may_not_be_read_is_an_item_that_failed(classify: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in/private").mkdir(parents=True)
+    shutil.copy(photos / "coffee.jpg", "in/a.jpg")
+    scan, opened = os.scandir, Path.open
+
+    def refuse(path: Any = ".") -> Any:  # the tests may run as root, who may read everything
+        if str(path).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    def refuse_too(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self.name == "private":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(Path, "open", refuse_too)
+    result = classify("in")
+    assert result.code == 3
+    assert [(record["path"], record["classify"].get("error", {}).get("kind")) for record in result.records] == [
+        ("in/a.jpg", None),
+        ("in/private", "unreadable"),
+    ]
+
+
+def test_what_the_pipe_holds_is_named_and_not_split_into_names(classify: Run, photos: Path) -> None:
+    heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(range(256)) * 4
+    [record] = classify("-", stdin=heic).records
+    assert (record["path"], record["classify"]["error"]["message"].split(";")[0]) == ("-", "HEIC pictures are not supported")
+    [record] = classify("-", stdin=b"a.jpg\0b.jpg\0").records
+    assert "want --null" in record["classify"]["error"]["message"]
+    long = "GTSRB/" + "x" * 87  # with its end as long as half a packet of a transport stream
+    names = [record["path"] for record in classify("-", stdin=f"{long}\n{long}\n{long}\n".encode()).records]
+    assert names == [long] * 3
+
+
+def test_views_take_values_of_any_kind_from_the_pipe(classify: Run, photos: Path) -> None:
+    line = json.dumps({"path": str(photos / "coffee.jpg"), "time": "2024-05-01 12:30"}).encode() + b"\n"
+    assert "2024-05-01 12:30" in classify("-", "--format", "table", stdin=line).stdout.decode()
+    assert classify("-", "--format", "csv", stdin=b'{"classify": null}\n').code == 0
+
+
+@pytest.mark.parametrize("model", ["~nobody99/x", "x" * 300, "./" + "x" * 300])
+def test_names_that_no_model_can_have(run: Run, photos: Path, model: str) -> None:
+    result = run("classify", photos / "coffee.jpg", "-m", model)
+    assert result.code == 4 and result.error
+
+
+def test_without_an_output_the_run_ends_quietly(tiny_model: TinyModel, photos: Path) -> None:
+    program = str(Path(sys.executable).with_name("visiontk"))
+    command = f"{program} classify -q -m {tiny_model.folder} {photos / 'coffee.jpg'} --resume out.jsonl >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(Path("out.jsonl").read_bytes().splitlines()) == 1

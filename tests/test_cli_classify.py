@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -745,3 +746,43 @@ print({name for name in sys.modules if name.startswith(("json", "rich", "visiont
     ours = ("app", "console", "interrupts", "subcommands")
     wanted = {"visiontk.errors", "visiontk.commands", *(f"visiontk.commands.{name}" for name in ours)}
     assert ast.literal_eval(done.stderr) == wanted
+
+
+@pytest.mark.parametrize("out", ["heat.jpg", "run.v2"])
+def test_attention_is_written_as_png(classify: Run, photos: Path, out: str) -> None:
+    result = classify(photos / "coffee.jpg", "--attention", "-o", out)
+    assert result.code == 2 and "are PNG" in result.error
+
+
+def test_with_compilation_a_smaller_batch_is_padded_to_no_larger_one(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.adapters.classify import load
+    from visiontk.errors import OutOfMemory
+    from visiontk.runtime import Runtime
+
+    monkeypatch.setattr(torch, "compile", lambda whole: whole)
+    classifier = load(str(tiny_model.folder), Runtime(device="cpu", dtype="fp32", compile=True, batch_size=8))
+    whole, passes = classifier._both, list[int]()
+
+    def small(pixels: torch.Tensor) -> Any:
+        passes.append(len(pixels))
+        if len(pixels) > 4:
+            raise torch.OutOfMemoryError("full")
+        return whole(pixels)
+
+    classifier._forward = small
+    images = [classifier.prepare(Image.new("RGB", (64, 64), (40 * place, 0, 0))) for place in range(8)]
+    with pytest.raises(OutOfMemory):
+        classifier.predict_prepared(images)
+    assert len(classifier.predict_prepared(images[:4])) == 4
+    assert len(classifier.predict_prepared(images[:1])) == 1
+    assert passes == [8, 4, 4]
+
+
+@pytest.mark.parametrize("command", ["classify", "segment"])
+def test_a_device_too_small_for_the_model_is_no_bug(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    def full(self: Any, *_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    result = run(command, photos / "coffee.jpg", "-m", "tiny-sam2" if command == "segment" else "tiny-vit")
+    assert result.code == 5 and result.error == "the device is out of memory; choose a smaller model or --device cpu"

@@ -616,3 +616,91 @@ def test_verbose_says_what_the_model_can(generate: Run) -> None:
     said = generate("a car", "-v", "--steps", "1").stderr
     assert "image2image, inpaint, text2image" in said and "schedulers: ddim" in said
     assert re.search(r"1 image in \d+\.\d s, \d+\.\d a second", said), said
+
+
+def test_a_picture_too_large_for_memory_fails_alone_where_the_size_is_its_own(generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.adapters.generate import Generator
+    from visiontk.errors import OutOfMemory
+
+    whole = Generator.generate
+
+    def small(self: Any, requests: Sequence[Any], on_step: Any = None) -> Any:
+        if any(max(request.size or (0, 0)) > 64 for request in requests):
+            raise OutOfMemory("the device is out of memory")
+        return whole(self, requests, on_step)
+
+    monkeypatch.setattr(Generator, "generate", small)
+    lines = "".join(json.dumps({"prompt": "a car", **more}) + "\n" for more in ({}, {"size": "96x96"}, {"seed": 1}))
+    result = generate("-b", "4", stdin=lines.encode())
+    assert result.code == 3
+    assert [record["generate"].get("seed") for record in result.records] == [0, None, 1]
+    assert error(result.records[1]) == (
+        "too_large",
+        "it does not fit into memory (the device is out of memory); ask for a smaller size, or choose another --device",
+    )
+    assert generate("a car", "--size", "96x96", "-o", "other/").code == 5
+
+
+@pytest.mark.parametrize("options", [["--mask", "mask.png"], ["--sweep", "strength=0.5,1"]])
+def test_lines_bring_the_init_image_that_options_ask_for(generate: Run, options: list[str]) -> None:
+    Image.new("L", (SIDE, SIDE), 255).save("mask.png")
+    line = json.dumps({"prompt": "a lion", "init": photo()}).encode() + b"\n"
+    piped = ok(generate(*options, stdin=line))
+    assert len(piped) == (2 if "strength" in options[1] else 1)
+    without = generate(*options, "-o", "other/", stdin=line + b'{"prompt": "a tree"}\n')
+    assert without.code == 3
+    assert [("error" in record["generate"]) for record in without.records] == [False] * len(piped) + [True] * len(piped)
+
+
+def test_a_second_stage_changes_what_came_out_of_the_first(generate: Run) -> None:
+    first = generate("-o", "one/", stdin=json.dumps({"prompt": "a car", "init": photo(), "n": 2}).encode())
+    second = ok(generate("a green tree", "--init", "-", "--as", "second", "-o", "two/", stdin=first.stdout))
+    assert [record["second"]["init"]["path"] for record in second] == [record["path"] for record in first.records]
+    assert [record["seed"] for record in ok(generate("-o", "three/", stdin=b'{"prompt": "a car", "seed": "3,5"}\n'))] == [3, 5]
+
+
+def test_previews_of_a_blocked_picture_do_not_stay(run: Run, tmp_path: Path) -> None:
+    folder = make_pipeline(tmp_path / "safe", blocks=True)
+    result = run("generate", "a car", "-m", folder, "--steps", "2", "--preview", "1", "-o", "o/")
+    assert (result.code, result.records[0]["generate"]["error"]["kind"]) == (3, "blocked")
+    assert not list(Path("o").glob("*"))
+
+
+def test_previews_overwrite_no_others(generate: Run) -> None:
+    one = ok(generate("a car", "--preview", "1", "-o", "pv/a.png"))[0]["generate"]["previews"]
+    before = Path(one[0]).read_bytes()
+    assert ok(generate("a tree", "--preview", "1", "-o", "pv/a.webp"))[0]["generate"]["previews"][0] == "pv/a-preview-0001-2.png"
+    assert Path(one[0]).read_bytes() == before
+    ok(generate("grass", "--preview", "1", "-o", "pv/a.webp", "--overwrite"))
+    assert not [path.name for path in Path("pv").iterdir() if "-3" in path.name]
+
+
+@pytest.mark.parametrize("template", ["x" * 300 + ".png", "{stem.foo}.png", "{seed[a]}.png", "{index:06d}.png"])
+def test_names_that_no_file_can_have_are_one_line(generate: Run, template: str) -> None:
+    result = generate("a car", "-o", template)
+    assert result.code == (6 if "x" in template[:2] else 2) and result.stdout == b""
+    assert "this is a bug" not in result.stderr and "visiontk: error: " in result.stderr
+
+
+def test_a_long_prompt_and_a_long_stem_make_a_name_that_fits(generate: Run) -> None:
+    name = photo("b" * 200 + ".png")
+    record = ok(generate("一只" * 19 + " cat", "--init", name, "-o", "{stem}-{prompt_slug}-{seed}.png"))[0]
+    assert len(os.fsencode(record["path"])) <= 255 and Path(record["path"]).is_file()
+
+
+def test_a_mark_of_utf8_before_piped_prompts_is_none_of_their_words(generate: Run) -> None:
+    [record] = ok(generate(stdin=b'\xef\xbb\xbf{"prompt": "a red apple", "seed": 7}\n'))
+    assert (record["generate"]["prompt"], record["generate"]["seed"]) == ("a red apple", 7)
+
+
+def test_numbers_beyond_all_measure_are_refused(generate: Run) -> None:
+    assert generate("a car", "-n", "9" * 20).code == 2
+    lines = b'{"prompt": "a car"}\n{"prompt": "a car", "guidance": 1' + b"0" * 400 + b"}\n"
+    result = generate(stdin=lines)
+    assert (result.code, error(result.records[1])[0]) == (3, "bad_record")
+    assert "larger than any number" in error(result.records[1])[1]
+
+
+def test_the_sheet_keeps_no_pixels_and_is_quiet_where_asked(generate: Run) -> None:
+    result = generate("a car", "--init", photo(), "--sweep", "steps=2,3", "-q", "-o", "q/")
+    assert (result.code, result.stderr) == (0, "") and Path("q/sheet.png").is_file()

@@ -191,3 +191,28 @@ def test_no_folder_to_write_to(run: Run, pipeline: Path) -> None:
     Path("file").write_text("")
     result = run("generate", "a car", "--steps", "1", "-m", pipeline, "-o", "file/x.png")
     assert result.code == 6 and "cannot write file/x.png" in result.error
+
+
+def test_other_numbers_do_not_write_into_the_same_file(run: Run, pipeline: Path) -> None:
+    arguments = ["generate", "-m", str(pipeline), "--steps", "1", "--resume", "out.jsonl", "a car"]
+    assert run(*arguments).code == 0
+    result = run(*arguments, "a tree", "--dtype", "bf16")
+    assert result.code == 2
+    assert result.error == "out.jsonl was written with dtype fp32 and this run has bf16; give --dtype fp32, or name a new file"
+    assert len(read("out.jsonl")) == 1
+
+
+def test_a_file_that_says_nothing_of_itself_is_nobodys_leftover(run: Run, pipeline: Path) -> None:
+    arguments = ["generate", "-m", str(pipeline), "--steps", "1", "--no-metadata", "-o", "o/{prompt_slug}.png", "--resume", "out.jsonl"]
+    assert run(*arguments, "a car").code == 0
+    Path("o/a-tree.png").write_bytes(b"mine")
+    assert run(*arguments, "a car", "a tree").code == 3
+    assert Path("o/a-tree.png").read_bytes() == b"mine"
+
+
+def test_killed_before_the_first_line(run: Run, pipeline: Path) -> None:
+    arguments = ["generate", "-m", str(pipeline), "--steps", "1", "-o", "o/", "--resume", "out.jsonl", "a car"]
+    assert run(*arguments).code == 0
+    Path("out.jsonl").write_bytes(b"")
+    assert run(*arguments).code == 0
+    assert [record["path"] for record in read("out.jsonl")] == ["o/000000-a-car-0.png"]

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -211,3 +212,18 @@ def test_artefacts_of_a_stopped_run_are_kept_and_numbered_on(classify: Run, tmp_
     assert (result.code, result.stderr) == (0, "")
     assert [record["path"] for record in read(Path("cut.jsonl"))] == names
     assert pictures("cut") == pictures("whole")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_scheduler_that_ends_the_run_loses_no_row(tiny_model: TinyModel, signum: signal.Signals) -> None:
+    process = start(tiny_model, "-", "--embed", "-o", "feat.npz", stdin=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(solid("a.png", (200, 10, 10)).encode() + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["classify"]["embedding"] == {"file": "feat.npz", "row": 0}
+    process.send_signal(signum)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signum
+    with np.load("feat.npz") as file:
+        assert file["features"].shape[0] == 1
+    assert b"interrupted after 1 items\n" in said, "such a run cannot be gone on with"

@@ -145,7 +145,7 @@ def pairwise(features: Floats, prompts: list[int], seeds: list[int]) -> float:
 
 def diverse(features: Floats, prompts: list[int], seeds: list[int]) -> list[float]:
     """The diversity, and over how many prompts."""
-    return list(diversity(features, np.array(prompts), np.array(seeds)) or [])
+    return list(diversity(features, np.arange(len(features)), np.array(prompts), np.array(seeds)) or [])
 
 
 def test_diversity_is_the_mean_over_pairs_of_a_prompt_and_then_over_prompts() -> None:
@@ -160,9 +160,17 @@ def test_diversity_of_equal_pictures_is_nothing_and_of_opposite_ones_two() -> No
     assert diverse(np.concatenate([one, -one]), [0, 0], [1, 2]) == [pytest.approx(2), 1]
 
 
+def test_diversity_of_some_rows_is_that_of_these_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visiontk.metrics.diversity._AT_ONCE", 2)
+    features, rows = draw(5, 9, 4), [8, 1, 2, 4, 6, 7]
+    prompts, seeds = [0, 0, 0, 0, 1, 1], [1, 1, 1, 2, 3, 4]
+    found = diversity(features, np.array(rows), np.array(prompts), np.array(seeds))
+    assert list(found or []) == [pytest.approx(pairwise(features[rows], prompts, seeds), rel=1e-12), 2]
+
+
 def test_one_seed_a_prompt_has_no_diversity() -> None:
-    assert diversity(draw(1, 4, 3), np.array([0, 0, 1, 2]), np.array([8, 8, 8, 9])) is None
-    assert diversity(np.empty((0, 3)), np.array([], np.int64), np.array([], np.int64)) is None
+    assert diversity(draw(1, 4, 3), np.arange(4), np.array([0, 0, 1, 2]), np.array([8, 8, 8, 9])) is None
+    assert diversity(np.empty((0, 3)), *[np.array([], np.int64)] * 3) is None
 
 
 TINY = Names(world.names())

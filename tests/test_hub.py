@@ -275,3 +275,23 @@ def test_models_take_the_timm_names_that_classify_takes(run: Run, server: Server
     for unknown, hint in (("resnet50.nobody", "timm.list_pretrained()"), ("no-such-net", "visiontk models list")):
         result = run("models", "pull", unknown)
         assert (result.code, hint in result.error) == (4, True)
+
+
+def test_rm_takes_models_alone_and_says_what_stays(
+    run: Run, server: Server, tiny_model: TinyModel, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.repos["org/tiny"] = tiny_model.folder
+    assert run("models", "pull", "org/tiny").code == 0
+    shutil.copytree(hub_cache / "models--org--tiny", hub_cache / "datasets--org--tiny", symlinks=True)
+    assert run("models", "rm", "org/tiny").code == 0
+    assert (hub_cache / "datasets--org--tiny" / "snapshots" / COMMIT).is_dir()
+    assert run("models", "pull", "org/tiny").code == 0
+    monkeypatch.setattr("huggingface_hub.utils._cache_manager.DeleteCacheStrategy.execute", lambda self: None)
+    stays = run("models", "rm", "org/tiny")
+    assert stays.code == 6 and "cannot be removed" in stays.error
+
+
+def test_pull_without_a_hub_does_not_advise_to_pull(run: Run) -> None:
+    result = run("models", "pull", "vit-base")
+    assert result.code == 4
+    assert result.error == "vit-base cannot be fetched, because the model hub cannot be had; run this again where it can"

@@ -247,3 +247,14 @@ def test_devices_and_pipes_are_not_read(replay: Run, made: Any) -> None:
     for name in ("pipe.png", "/dev/zero", "-", "http://localhost/x.png"):
         other = edited("x.png", init={"path": name, "sha256": "0" * 64}, strength=0.5)
         assert "the init image" in differences(replay(other))
+
+
+def test_of_a_chain_the_last_stage_made_the_picture(made: Any, run: Run, replay: Run, pipeline: Path) -> None:
+    first = made("a red apple", "-o", "o/a.png")
+    second = run(
+        "generate", "a green pear", "--init", "-", "--as", "second", "-m", pipeline, "--steps", "2", "-o", "o/b.png",
+        stdin=json.dumps(first[0]).encode(),
+    )  # fmt: skip
+    assert second.records[0]["generate"]["prompt"] == "a red apple"
+    result = replay("-", stdin=second.stdout)
+    assert (result.code, result.records[0]["replay"]["same"]) == (0, True)

@@ -209,3 +209,29 @@ def test_a_stopped_run_leaves_whole_lines(tmp_path: Path) -> None:
     records.close()  # type: ignore[attr-defined]
     described = lines(tmp_path)
     assert len(described) == 3 and all((tmp_path / line["file_name"]).is_file() for line in described)
+
+
+def test_a_clip_that_is_stopped_leaves_no_frames_that_no_line_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.tiny import files
+
+    save, saved = files._save, [0]
+
+    def stop(path: Path, image: Image.Image, **options: Any) -> None:
+        saved[0] += 1
+        if saved[0] == 20:
+            raise KeyboardInterrupt
+        save(path, image, **options)
+
+    monkeypatch.setattr(files, "_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        list(write_clips(tmp_path, 2, frames=6))
+    assert [line["file_name"] for line in lines(tmp_path)] == ["JPEGImages/000001"]
+    assert sorted(path.name for path in tmp_path.rglob("0*") if path.is_dir()) == ["000001", "000001"]
+
+
+def test_what_is_rendered_in_parts_is_what_is_rendered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, pixels in (("whole", 2**22), ("parts", 64 * 64 * 4)):
+        monkeypatch.setattr("visiontk.tiny.files._PIXELS", pixels)
+        list(write_clips(tmp_path / folder / "clips", 2, frames=11))
+        list(write_images(tmp_path / folder / "images", 9, objects=3))
+    assert hashes(tmp_path / "whole") == hashes(tmp_path / "parts")

@@ -203,3 +203,25 @@ def test_the_tiny_world_never_shows_in_training_what_it_is_measured_on() -> None
     wanted = world.render_scenes(MEASURED_SEED, [3], size=32, styles=(world.HELD_OUT_STYLE,))
     held_out = source.pictures("held_out", config, augment="none", seed=0).batch([(0, 3)])
     assert torch.equal(held_out.images, wanted.images) and held_out.labels.tolist() == wanted.labels[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"label": None}, 'line 2: "label" is text or a number and not null'),
+        ({"label": ["a"]}, 'line 2: "label" is text or a number'),
+        ({"label": "a", "frame": 3}, "line 2: frames of videos and animations are not trained on"),
+    ],
+)
+def test_lines_without_a_label_or_of_a_frame_are_refused(tmp_path: Path, line: dict[str, object], message: str) -> None:
+    path = str(picture(tmp_path / "a.png"))
+    lines = [{"path": path, "label": 1}, {"path": path, **line}]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(UsageError, match=message):
+        read_examples(str(tmp_path / "list.jsonl"), 0.1, 0)
+
+
+def test_a_path_that_no_file_can_have_is_an_unreadable_image(tmp_path: Path) -> None:
+    lines = [{"path": "x" * 300, "label": label} for label in ("a", "b", "a", "b")]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert len(read_examples(str(tmp_path / "list.jsonl"), 0.5, 0).train) == 2

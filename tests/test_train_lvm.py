@@ -207,7 +207,8 @@ def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, 
         with pytest.raises(UsageError, match="--model brings its own VQGAN"):
             wrong.check()
     figures: Any = {"reconstruction": {"psnr": 1, "codes": 2}, "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6}}
-    figures |= {"next frame": {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}}
+    following = {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}
+    figures |= {"next frame": following, "next frame before photos": following}
     figures |= {name: {"1": 3, "15": 2} for name in ("perplexity of clips", "perplexity of answers")}
     text = card("second", plan, figures, seconds=60, device="a CPU", dtype="bf16")
     assert f"those of {plan.model}, whose LLaMA was trained further: 2 steps of 1 sentences" in text and f"--model {plan.model}" in text

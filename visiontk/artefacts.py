@@ -14,7 +14,7 @@ from .errors import ItemError, OutputError, UsageError
 from .records import Record
 
 DEFAULT_FOLDER = "visiontk-out"
-MAX_NAME = 200  # bytes
+MAX_NAME, _LONGEST_NAME = 200, 240  # bytes: of an item's name, and of a whole one
 FIELDS = ("stem", "name", "parent", "frame", "index", "kind")
 
 
@@ -62,9 +62,11 @@ class Naming:
     def __post_init__(self) -> None:
         try:
             (self.out or "").format(**dict.fromkeys((*FIELDS, *self.fields), "x"))
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             fields = " ".join(f"{{{name}}}" for name in (*FIELDS, *self.fields))
-            raise UsageError(f"-o {self.out}: {error} is no field of a template; there are {fields}") from error
+            named = isinstance(error, KeyError)
+            wrong = f"{error} is no field of a template" if named else f"this is no template of texts ({error})"
+            raise UsageError(f"-o {self.out}: {wrong}; there are {fields}") from error
 
     def path(self, record: Record, index: int, kind: str, suffix: str, **values: str) -> Path:
         """The artefact's path. ``kind`` is what it shows (``attention``) and may be empty, ``suffix`` its file type with the dot.
@@ -94,11 +96,11 @@ class Naming:
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
-            return Path(self.out.format(**values).removesuffix(ending) + suffix)
+            return _fitting(self.out.format(**values).removesuffix(ending), suffix)
         if self.out and not is_folder(self.out):
             return Path(self.out).with_suffix(suffix)
         if self.pattern:
-            return Path(self.out or DEFAULT_FOLDER) / (self.pattern.format(**values) + suffix)
+            return _fitting(f"{self.out or DEFAULT_FOLDER}/{self.pattern.format(**values)}", suffix)
         frame = f"-{record['frame']:06d}" if "frame" in record else ""
         return Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"
 
@@ -123,6 +125,12 @@ class Naming:
         return path
 
 
+def _fitting(path: str, suffix: str) -> Path:
+    """With the suffix, and with a name that the file system takes, a number behind it too."""
+    folder, name = os.path.split(path)
+    return Path(folder, _short(name, _LONGEST_NAME - len(os.fsencode(suffix))) + suffix)
+
+
 def _is_same(path: Path, other: object) -> bool:
     try:
         return isinstance(other, str) and path.samefile(other)
@@ -140,7 +148,7 @@ def holds(path: Path, data: bytes) -> bool:
 
 def is_folder(out: str) -> bool:
     """Whether ``-o`` names a folder and not a file: there is one, it ends in a slash, or has no suffix."""
-    return not Path(out).suffix or out.endswith("/") or Path(out).is_dir()
+    return not Path(out).suffix or out.endswith("/") or os.path.isdir(out)  # noqa: PTH112  Path.is_dir may raise
 
 
 @contextlib.contextmanager
@@ -188,9 +196,9 @@ def _places(path: str) -> tuple[Path, ...]:
     return Path(path), *Path(path).parents
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = MAX_NAME) -> str:
     """A name that leaves room for what is added to it, as file systems take 255 bytes."""
-    while len(os.fsencode(name)) > MAX_NAME:
+    while len(os.fsencode(name)) > most:
         name = name[:-1]
     return name
 

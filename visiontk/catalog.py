@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import hub, layouts
-from .errors import ModelUnavailable
+from .errors import HubUnreachable, ModelUnavailable
 from .layouts import Layout
 
 LAYOUTS = {"classify": layouts.TIMM, "segment": layouts.SAM2, "generate": layouts.DIFFUSERS, "lvm": layouts.LVM}
@@ -121,10 +122,9 @@ def locate_default(task: str) -> Location:
             raise ModelUnavailable(
                 f"{message}; name a local folder, or where the hub can be had run: visiontk models pull {entry.name}"
             ) from error
-        warning = (
-            f"{entry.name} ({entry.figure}) is not cached and the model hub cannot be had, so the small bundled {small.name} "
-            f"({small.figure}) runs; choose with --model"
-        )
+        away = isinstance(error, HubUnreachable)
+        why = "is not cached and the model hub cannot be had" if away else f"cannot be had ({error})"
+        warning = f"{entry.name} ({entry.figure}) {why}, so the small bundled {small.name} ({small.figure}) runs; choose with --model"
         return Location(**{**vars(locate_entry(small)), "warning": warning})
 
 
@@ -150,7 +150,7 @@ def locate_files(model: str, layout: Layout, variant: str | None = None) -> Loca
     """As `locate`, of a path or a hub id alone whose files are laid out in a known way."""
     if not model:
         raise ModelUnavailable("the model's name is empty; see `visiontk models list`")
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # noqa: PTH111  as `_is_path`
     if _is_path(model):
         return _locate_path(model, path, layout)
     repo = hub_id(model)
@@ -158,7 +158,7 @@ def locate_files(model: str, layout: Layout, variant: str | None = None) -> Loca
         try:
             return locate_hub(repo, layout, variant)
         except ModelUnavailable as error:
-            if path.parent.is_dir():  # a path with a slip of the pen looks like a hub id
+            if os.path.isdir(path.parent):  # noqa: PTH112  a path with a slip of the pen looks like a hub id
                 raise ModelUnavailable(f"there is no file or folder {model}; and as a hub id: {error}") from error
             raise
     return None
@@ -171,7 +171,8 @@ def hub_id(model: str) -> str | None:
 
 
 def _is_path(model: str) -> bool:
-    return Path(model).expanduser().exists() or model.startswith(("./", "../", "/", "~"))
+    # os.path, because those of Path raise for names that no file can have.
+    return os.path.exists(os.path.expanduser(model)) or model.startswith(("./", "../", "/", "~"))  # noqa: PTH110, PTH111
 
 
 def locate_entry(entry: Entry, variant: str | None = None) -> Location:
@@ -204,18 +205,18 @@ def unknown(model: str, task: str | None) -> ModelUnavailable:
 
 
 def _locate_path(model: str, path: Path, layout: Layout) -> Location:
-    config = str(layout.config)
-    if path.is_dir() and layout.weights is None:
+    config, is_folder = str(layout.config), os.path.isdir(path)  # noqa: PTH112  as `_is_path`
+    if is_folder and layout.weights is None:
         if not (path / config).is_file():
             raise ModelUnavailable(f"the folder {model} has no {config}; name the folder of a pipeline of {layout.library}")
         return Location(model, path, path / config)
-    if path.is_dir() and layout.weights is not None:
+    if is_folder and layout.weights is not None:
         weights = layout.find(path)
         if weights is None or (layout.config and not (path / config).is_file()):
             wanted = f"{config} with {' or '.join(layout.weights)} beside it" if layout.config else " or ".join(layout.weights)
             raise ModelUnavailable(f"the folder {model} has no {wanted}; name a model folder")
         return Location(model, path, weights)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         beside = path.parent / config
         return Location(model, path.parent if beside.is_file() else None, path)
     raise ModelUnavailable(f"there is no file or folder {model}; check the path")

@@ -24,6 +24,10 @@ class ModelUnavailable(VisiontkError):
     exit_code = 4
 
 
+class HubUnreachable(ModelUnavailable):
+    """It is not cached, and the hub does not answer."""
+
+
 class DeviceError(VisiontkError):
     """The device cannot do what was asked (exit code 5)."""
 

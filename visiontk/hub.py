@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import layouts, pipelines
-from .errors import ModelUnavailable, first_line
+from .errors import HubUnreachable, ModelUnavailable, first_line
 from .layouts import Layout
 
 PROBE_S = 3.0
@@ -48,21 +48,23 @@ def answers() -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    heard = threading.Event()
+    heard, known = [False], threading.Event()
 
     def ask() -> None:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD", headers={"User-Agent": "visiontk"})
         try:
             urllib.request.urlopen(request, timeout=PROBE_S).close()
+            heard[0] = True
         except urllib.error.HTTPError:
-            heard.set()  # an error page is an answer
+            heard[0] = True  # an error page is an answer
         except (OSError, ValueError):
             return
-        heard.set()
+        finally:
+            known.set()
 
     # A thread, because looking a host name up can hang for longer than any socket timeout.
     threading.Thread(target=ask, name="hub-probe", daemon=True).start()
-    return heard.wait(PROBE_S)
+    return known.wait(PROBE_S) and heard[0]
 
 
 def split_revision(repo: str) -> tuple[str, str | None]:
@@ -216,7 +218,7 @@ def _asking(repo: str) -> Iterator[None]:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     if not answers():
-        raise ModelUnavailable(f"{repo} is not cached and the model hub cannot be had; where it can, run: visiontk models pull {repo}")
+        raise HubUnreachable(f"{repo} is not cached and the model hub cannot be had; where it can, run: visiontk models pull {repo}")
     try:
         yield
     except GatedRepoError as error:

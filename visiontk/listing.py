@@ -18,27 +18,35 @@ DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages", "Annotations"  # side by side: the fra
 def walk(folder: str) -> Iterator[str]:
     """Paths of the images and videos under a folder, as `entries` sorts them, hidden ones left out. Links to folders are not followed.
 
-    Where ``JPEGImages/`` and ``Annotations/`` stand side by side, as in DAVIS, the latter are masks and no input.
-    """
-    for entry in entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
-        elif suffix(entry.name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
-            yield entry.path
-
-
-def entries(folder: str) -> list[os.DirEntry[str]]:
-    """What a folder holds, but for what is hidden and for the masks of a set like DAVIS; nothing, where it cannot be read.
-
-    By name, where numbers count as numbers: what a program wrote as ``9.png`` and ``10.png`` comes in that order.
+    Where ``JPEGImages/`` and ``Annotations/`` stand side by side, as in DAVIS, the latter are masks and no input. A folder that cannot be
+    read is given by its own name: whoever opens that as a file is told why.
     """
     try:
-        shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        found = entries(folder)
     except OSError:
-        return []
-    found = sorted(shown, key=lambda entry: clips.in_order(entry.name))
-    if DAVIS_FRAMES in [entry.name for entry in found]:
-        found = [entry for entry in found if entry.name != DAVIS_MASKS]
+        yield folder
+        return
+    for name, is_dir in found:
+        path = os.path.join(folder, name)  # noqa: PTH118  ten times quicker than Path
+        if is_dir:
+            yield from walk(path)
+        elif suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
+            yield path
+
+
+def entries(folder: str) -> list[tuple[str, bool]]:
+    """The names that a folder holds, and whether each is a folder, but for what is hidden and for the masks of a set like DAVIS.
+
+    By name, where numbers count as numbers: what a program wrote as ``9.png`` and ``10.png`` comes in that order.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.scandir(folder) as scan:  # names alone are kept, because there may be millions
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan if not entry.name.startswith(".")]
+    found.sort(key=lambda entry: clips.in_order(entry[0]))
+    if any(name == DAVIS_FRAMES for name, _ in found):
+        found = [entry for entry in found if entry[0] != DAVIS_MASKS]
     return found
 
 

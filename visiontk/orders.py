@@ -272,7 +272,10 @@ def _json_number(name: str) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f'"{name}" is {_shown(value)} and not a number; write one such as 7.5')
-        return checked_number(float(value), f'"{name}"')
+        try:
+            return checked_number(float(value), f'"{name}"')
+        except OverflowError as error:
+            raise UsageError(f'"{name}" is larger than any number here; write one such as 7.5') from error
 
     return read
 

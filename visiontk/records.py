@@ -8,6 +8,7 @@ so a line is always valid UTF-8 and reading it back gives the same bytes on disk
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def encode(record: Record) -> bytes:
 def decode(line: bytes) -> Record:
     """The record of one line. Raises `ItemError` (``bad_record``) for what is no JSON object, or has no string as its ``path``."""
     try:
-        record = json.loads(line.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant)
+        record = json.loads(line.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ItemError("bad_record", f"not a JSON line ({error})") from error
     if not isinstance(record, dict):
@@ -85,3 +86,10 @@ def schema() -> Record:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    """What `encode` can write again."""
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"{digits} is larger than any number here")
+    return number

@@ -101,6 +101,8 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
         yield from _from_bytes({"path": "-"}, data, reading)
     elif video.looks_like_video(head):
         yield from _from_video({"path": "-"}, pipes.rewound(head, pipe), reading)
+    elif b"\0" in head and not reading.null:  # no text, but some picture that is not read here, whose name the decoder may know
+        yield Item({"path": "-"}, lambda: _unknown(head))
     else:
         cursor = clips.Cursor()
         for line in pipes.lines(head, pipe, b"\0" if reading.null else b"\n"):
@@ -110,13 +112,26 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
                 yield from from_name(os.fsdecode(line), reading)
 
 
+def _unknown(head: bytes) -> Image:
+    """Bytes that begin so are no picture, and the decoder says what they are."""
+    try:
+        return images.decode(head)
+    except ItemError as error:
+        hint = "" if sniff.is_heic(head) else "; names that end in NUL bytes want --null"
+        raise ItemError(error.kind, error.message + hint) from error
+
+
 def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
     if not reading.whole:
         for path in listing.walk(folder):
             yield from _from_file(path, reading)
         return
-    entries = listing.entries(folder)
-    names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+    try:
+        entries = listing.entries(folder)
+    except OSError as error:
+        yield failed({"path": folder}, ItemError("unreadable", error.strerror or str(error)))
+        return
+    names = [name for name, is_dir in entries if not is_dir]
     frames = sorted((name for name in names if listing.suffix(name) in images.IMAGE_SUFFIXES), key=clips.in_order)
     paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
     if frames and _are_a_video(folder, paths, reading):
@@ -125,9 +140,9 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
     for name in names:
         if listing.suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
             yield from _from_file(os.path.join(folder, name), reading)  # noqa: PTH118
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _from_folder(entry.path, reading)
+    for name, is_dir in entries:
+        if is_dir:
+            yield from _from_folder(os.path.join(folder, name), reading)  # noqa: PTH118
 
 
 def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from visiontk import catalog
-from visiontk.errors import DeviceError, ItemError, ModelUnavailable, UsageError, first_line
+from visiontk.errors import DeviceError, ItemError, ModelUnavailable, OutOfMemory, UsageError, first_line
 from visiontk.media.images import crop_extreme
 from visiontk.runtime import Runtime, Started, memory_errors
 
@@ -94,6 +94,7 @@ class Classifier:
         self._mean, self._std = (numbers.to(runtime.device).view(shape) * 255 for numbers in (mean, std))
         self.model = model.to(runtime.device, runtime.dtype)
         self._forward: Any = torch.compile(self._both) if runtime.compile else self._both
+        self._fitting = self.batch_size  # images to which batches are padded for a compiled model
 
     @property
     def batch_size(self) -> int:
@@ -133,8 +134,13 @@ class Classifier:
 
     def predict_prepared(self, batch: Sequence[Views], *, top_k: int = 5, threshold: float = 0.0) -> list[Classification | ItemError]:
         """Classify what `prepare` gave, one answer for each, in order; an `ItemError` where the model gave no finite numbers."""
+        try:
+            with memory_errors(), torch.inference_mode():
+                logits, features = self.forward(self.normalise(batch))
+        except OutOfMemory:
+            self._fitting = max(1, self._fitting // 2)  # or fewer images, tried next, would be padded to as many again
+            raise
         with memory_errors(), torch.inference_mode():
-            logits, features = self.forward(self.normalise(batch))
             per_item = logits.view(len(batch), -1, logits.shape[-1])
             # Krizhevsky et al. 2012, section 4.1: the mean of the views' softmax outputs.
             scores, order = per_item.softmax(-1).mean(1).topk(min(top_k, logits.shape[-1]))
@@ -149,7 +155,7 @@ class Classifier:
         """
         count = len(pixels)
         if self.runtime.compile:
-            whole = self.batch_size * {"flip": 2, "five-crop": 5}.get(self.tta or "", 1)
+            whole = self._fitting * {"flip": 2, "five-crop": 5}.get(self.tta or "", 1)
             padding = -count % whole
             pixels = torch.cat([pixels, pixels.new_zeros(padding, *pixels.shape[1:])]) if padding else pixels
         try:
@@ -250,7 +256,8 @@ def load(
     if classes < 1:
         raise UsageError(f"{location.name} has no classes, only features; name a classification model")
     names = read_labels(labels, classes) if labels else labels_of(pretrained_cfg, classes)
-    return Classifier(network, started, name=location.name, revision=revision.result(), labels=names, warning=location.warning, tta=tta)
+    with memory_errors("choose a smaller model or --device cpu"):
+        return Classifier(network, started, name=location.name, revision=revision.result(), labels=names, warning=location.warning, tta=tta)
 
 
 def locate(model: str) -> catalog.Location:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from visiontk import catalog
 from visiontk.errors import ItemError, UsageError
-from visiontk.runtime import Runtime, Started
+from visiontk.runtime import Runtime, Started, memory_errors
 
 from .segment_auto import everything, extent, unknown
 from .segment_network import SMALL, Features, Network, start
@@ -180,7 +180,8 @@ def load(model: str | None = None, runtime: Runtime | None = None) -> Segmenter:
     started = start(runtime or Runtime(), size)
     with ThreadPoolExecutor(1) as pool:
         revision = pool.submit(lambda: location.revision or sha256(location.weights))  # beside the building
-        network = Network(build(config, read_weights(location.weights), location.name), started)
+        with memory_errors("choose a smaller model or --device cpu"):
+            network = Network(build(config, read_weights(location.weights), location.name), started)
     # A model for small pictures sees small masks, of which the grid and the thresholds for 1024 pixels leave too many or none.
     knobs = Everything(points_per_side=16, min_iou=0.7, min_stability=0.85) if size < SMALL else Everything()
     return Segmenter(network, name=location.name, revision=revision.result(), warning=location.warning, knobs=knobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
 from typing import BinaryIO, cast
@@ -28,9 +29,9 @@ def read_head(pipe: io.RawIOBase) -> bytes:
 
 
 def lines(head: bytes, pipe: io.RawIOBase, end: bytes) -> Iterator[bytes]:
-    """The pipe's lines without their ends. The reading is unbuffered, so a line is there as soon as it is written."""
+    """The pipe's lines without their ends, and without UTF-8's mark at the start. Unbuffered: a line is there as soon as it is sent."""
     rest: list[bytes] = []
-    part: bytes | None = head
+    part: bytes | None = head.removeprefix(codecs.BOM_UTF8) or pipe.read(1 << 16)
     while part:
         if end in part:
             *whole, last = b"".join([*rest, part]).split(end)

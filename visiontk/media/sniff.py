@@ -95,7 +95,6 @@ def may_be_transport_stream(head: bytes) -> bool:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    # Each packet begins with the mark, so the second one's is asked as well.
-    return (head[:1] == b"\x47" and head[_TS_PACKET : _TS_PACKET + 1] == b"\x47") or (
-        head[4:5] == b"\x47" and head[4 + _M2TS_PACKET : 5 + _M2TS_PACKET] == b"\x47"
-    )
+    # Each packet begins with the mark, so the second one's is asked as well; and names as long as a packet may begin with its letter.
+    marks = ((0, _TS_PACKET), (4, 4 + _M2TS_PACKET))
+    return b"\0" in head and any(head[first : first + 1] == head[second : second + 1] == b"\x47" for first, second in marks)

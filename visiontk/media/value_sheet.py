@@ -13,7 +13,7 @@ from visiontk.media.overlay import lettering, shortened
 Labels = tuple[str, ...]  # the lines of one label
 
 _PAPER, _INK, _PALE, _EMPTY = (255, 255, 255), (20, 20, 20), (110, 110, 110), (232, 232, 232)
-_LARGEST, _SMALLEST = 256, 160  # pixels of the longer side of a picture on the sheet
+LARGEST, _SMALLEST = 256, 160  # pixels of the longer side of a picture on the sheet
 _MOST_COLUMNS = 8
 _MARGIN, _GAP = 20, 8
 _TITLE, _LABEL = 20, 15
@@ -57,12 +57,12 @@ def _block(block: Block) -> Image.Image:
     sizes = [cell.size for row in cells for cell in row if not isinstance(cell, str)] or [(_SMALLEST, _SMALLEST)]
     label, title = lettering(_LABEL), lettering(_TITLE, bold=True)
     widest = max(label.getlength(line) for lines in block.columns for line in lines) if any(block.columns) else 0
-    cell = max(*(width for width, _ in sizes), round(min(widest, _LARGEST))), max(height for _, height in sizes)
+    cell = max(*(width for width, _ in sizes), round(min(widest, LARGEST))), max(height for _, height in sizes)
     gutter = round(max((label.getlength(line) for lines in block.rows for line in lines), default=0))
     gutter += 2 * _GAP if gutter else 0
     bands = _bands(len(block.columns))
     width = gutter + max(len(band) for band in bands) * (cell[0] + _GAP) - _GAP
-    width = max(width, 2 * _LARGEST)  # so that there is room for the prompt
+    width = max(width, 2 * LARGEST)  # so that there is room for the prompt
     words = _wrapped(block.title, title, width)
     head = round(len(words) * _TITLE * _LEADING) + _GAP
     heading = round(max((len(lines) for lines in block.columns), default=0) * _LABEL * _LEADING)
@@ -101,9 +101,9 @@ def _cell(picture: Image.Image, pen: Any, what: Image.Image | str, box: tuple[in
 
 def _sized(image: Image.Image) -> Image.Image:
     longer = max(image.size)
-    if longer > _LARGEST:
+    if longer > LARGEST:
         small = image.convert("RGB")
-        small.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+        small.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return small
     times = max(1, -(-_SMALLEST // longer))
     return image.convert("RGB").resize((image.width * times, image.height * times), Image.Resampling.NEAREST)

@@ -11,6 +11,8 @@ Masks are PNGs with a palette, whose pixels are 0 for the background and o + 1 f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +31,7 @@ from .sprites import TRAIN_STYLES, check_styles, names
 from .stale import remove_listed
 
 METADATA = "metadata.jsonl"
-_BATCH = 64
+_BATCH, _PIXELS = 64, 2**22  # pictures at once, and pixels of all their things: about half a gigabyte
 _JPEG = {"quality": 95, "subsampling": 0}
 
 
@@ -53,7 +55,7 @@ def write_images(
     check_styles(styles)
     several = objects not in (1, (1, 1))
     with _metadata(folder, overwrite) as metadata:
-        for indices in _batches(count):
+        for indices in _batches(count, size**2 * (objects if isinstance(objects, int) else objects[1])):
             scenes = render_scenes(seed, indices, size=size, objects=objects, styles=styles)
             maps = index_map(scenes.masks)
             for place, index in enumerate(indices):
@@ -92,14 +94,19 @@ def write_clips(
     check_styles(styles)
     with _metadata(folder, overwrite) as metadata:
         for index in range(count):
-            clip = render_clips(seed, [index], frames, size=size, objects=objects, styles=styles)[0]
             name = f"{index + 1:06d}"
             pictures, annotations = folder / "JPEGImages" / name, folder / "Annotations" / name
-            for number in range(frames):
-                _save(pictures / f"{number:05d}.jpg", picture(clip.frames[number]), format="JPEG", **_JPEG)
-                _save_indexed(annotations / f"{number:05d}.png", clip.index_masks[number])
+            parts: list[Clip] = []
+            with _whole() as written:
+                for shown in _batches(frames, size**2):
+                    clip = render_clips(seed, [index], frames, size=size, objects=objects, styles=styles, shown=shown)[0]
+                    for place, number in enumerate(shown):
+                        written += [pictures / f"{number:05d}.jpg", annotations / f"{number:05d}.png"]
+                        _save(written[-2], picture(clip.frames[place]), format="JPEG", **_JPEG)
+                        _save_indexed(written[-1], clip.index_masks[place])
+                    parts.append(replace(clip, frames=clip.frames[:0], index_masks=clip.index_masks[:0]))
             described: Record = {"text": clip.caption, "seed": seed, "index": index, "frames": frames, "masks": f"Annotations/{name}"}
-            movers = _movers(clip)
+            movers = _movers(parts)
             metadata.write(encode({"file_name": f"JPEGImages/{name}", **described, "objects": movers}))
             short = [{"id": mover["id"], "label": mover["label"]} for mover in movers]
             yield {"path": str(pictures), "tiny": {**described, "objects": short}}
@@ -126,17 +133,34 @@ def _describe(scenes: Scenes, place: int, styles: Sequence[str]) -> dict[str, An
     return {"background": {"kind": scenes.background_kinds[place], "colour": scenes.background_colours[place]}, "objects": objects}
 
 
-def _movers(clip: Clip) -> list[dict[str, Any]]:
+def _movers(parts: Sequence[Clip]) -> list[dict[str, Any]]:
+    """The things of a clip, whose frames come in parts."""
+    boxes, visible = torch.cat([part.boxes for part in parts]), torch.cat([part.visible for part in parts])
     return [
         {
             "id": number + 1,
             "label": names()[label],
             "class": label,
-            "boxes": clip.boxes[:, number].tolist(),
-            "visible": [round(share, 3) for share in clip.visible[:, number].tolist()],
+            "boxes": boxes[:, number].tolist(),
+            "visible": [round(share, 3) for share in visible[:, number].tolist()],
         }
-        for number, label in enumerate(clip.labels.tolist())
+        for number, label in enumerate(parts[0].labels.tolist())
     ]
+
+
+@contextmanager
+def _whole() -> Iterator[list[Path]]:
+    """The files that the block adds to this list go again if it is stopped: no metadata name them, and nothing would remove them."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in written}:
+            with suppress(OSError):  # it holds more
+                folder.rmdir()
+        raise
 
 
 class _metadata:
@@ -172,9 +196,11 @@ class _metadata:
         return OutputError(f"cannot write {self._path} ({error.strerror or error}); make room or choose another place with -o")
 
 
-def _batches(count: int) -> Iterator[range]:
-    for start in range(0, count, _BATCH):
-        yield range(start, min(start + _BATCH, count))
+def _batches(count: int, pixels: int) -> Iterator[range]:
+    """In parts, of which each has room for its pictures of so many pixels."""
+    step = min(_BATCH, max(1, _PIXELS // pixels))
+    for start in range(0, count, step):
+        yield range(start, min(start + step, count))
 
 
 def picture(pixels: torch.Tensor) -> Image.Image:

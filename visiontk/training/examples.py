@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -132,14 +133,20 @@ def _read_lines(file: Path) -> list[Named]:
             continue
         try:
             entry = json.loads(line)
-            path, label, split = entry["path"], str(entry["label"]), entry.get("split", "")
+            path, label, split, frame = entry["path"], entry["label"], entry.get("split", ""), entry.get("frame")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f'{file}, line {number}: not a JSON object with "path" and "label"; mend the line') from error
         split = "val" if split in VAL_NAMES else split
         if split not in ("", "train", "val") or not isinstance(path, str):
             raise UsageError(f'{file}, line {number}: "split" is train or val and "path" a string; mend the line')
-        beside = file.parent / path
-        named.append((path if Path(path).exists() or not beside.exists() else str(beside), label, split))
+        if isinstance(label, bool) or not isinstance(label, str | int | float):
+            raise UsageError(f'{file}, line {number}: "label" is text or a number and not {json.dumps(label)[:40]}; mend the line')
+        if frame is not None:
+            raise UsageError(f"{file}, line {number}: frames of videos and animations are not trained on; write them as pictures first")
+        # os.path, because Path.exists raises for names that no file can have.
+        beside = str(file.parent / path)
+        there = os.path.exists(path) or not os.path.exists(beside)  # noqa: PTH110
+        named.append((path if there else beside, str(label), split))
     return named
 
 

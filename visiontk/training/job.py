@@ -20,6 +20,7 @@ from . import fewshot, output, probe
 from .checkpoint import Folder
 from .distillation import Teacher
 from .loop import MOST_WARNINGS, Hold, Listener, Loop, Pieces
+from .measure import BATCH
 from .network import data_config
 from .pictures import DataConfig, Source
 from .plain_attention import unfuse
@@ -42,6 +43,7 @@ class Job:
     listener: Listener
     workers: int
     teacher: Teacher | None = None
+    at_once: int = BATCH  # pictures that are measured at once
 
     def train(self, hold: Hold) -> dict[str, Any]:
         """Train all weights, then write the best."""
@@ -50,6 +52,7 @@ class Job:
         if planned.micro % self.accelerator.num_processes:
             shared = f"{planned.micro} images at a time cannot be shared by {self.accelerator.num_processes} processes"
             raise UsageError(f"{shared}; change --batch-size")
+        self.at_once = planned.measured
         unfuse(self.network, self.started)
         self.network.to(memory_format=torch.channels_last)  # in which convolutions are quickest, most of all in bf16
         pieces = Pieces(self.network, self.config, train, self._measured(), len(self.source.classes), self.workers, self.teacher)
@@ -140,7 +143,7 @@ class Job:
         """Write the model, measure it as it stands there, write its card and curves."""
         plan, root = self.plan, self.folder.root
         output.save_model(self.network, root, self.source.classes, self.config, half=plan.half)
-        figures = output.measure_model(root, self._measured(), replace(self.runtime, compile=False), self.workers)
+        figures = output.measure_model(root, self._measured(), replace(self.runtime, compile=False), self.workers, self.at_once)
         lines = {name: found.line() for name, found in figures.items()}
         _, height, width = self.config["input_size"]
         base = _base(plan)

@@ -194,7 +194,7 @@ class Loop:
 
         line: dict[str, Any] = {"step": self.step}
         for name, pictures in self.pieces.measured.items():
-            figures = measure(logits_of, pictures, self.pieces.workers, self.accelerator)
+            figures = measure(logits_of, pictures, self.pieces.workers, self.accelerator, batch=self.schedule.measured)
             self._warn(figures.unreadable)
             line[name] = figures.line()
         found = line[next(iter(self.pieces.measured))]

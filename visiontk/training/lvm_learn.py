@@ -23,7 +23,7 @@ from .lvm_codes import Codebook, nearest
 from .lvm_llama import new_llama, start
 from .lvm_plan import SIZE, LvmPlan
 from .lvm_vqgan import FACTOR, lr_scale, new_vqgan, see
-from .lvm_world import FRAMES, sentences
+from .lvm_world import FRAMES, WITH_PHOTOS, sentences
 
 SIDE = SIZE // FACTOR  # of a frame in tokens
 # Weights of the VQGAN's losses: of the mean absolute and the mean squared error, and of the squared distance between latents and their
@@ -166,7 +166,7 @@ class Training:
     def _predict(self, step: int) -> Tensor:
         """Mean negative log-likelihood of the tokens after the first, given all before them."""
         plan = self.plan
-        drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.first, plan.batch), SIZE)
+        drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.first, plan.batch), SIZE, backgrounds=WITH_PHOTOS)
         tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
         with autocast(self._started):
             logits = self.llama.network(input_ids=tokens, use_cache=False).logits

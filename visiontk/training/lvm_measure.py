@@ -15,7 +15,7 @@ from torch import Tensor
 from visiontk.runtime import Runtime
 from visiontk.tiny.files import picture
 
-from .lvm_world import FRAMES, Sentences, sentences
+from .lvm_world import BACKGROUNDS, FRAMES, Sentences, sentences
 
 if TYPE_CHECKING:
     from visiontk.adapters.lvm import VisualSentenceModel
@@ -40,6 +40,7 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
     and of some of them; ``codes`` is how many are used.
     ``next frame``: mean squared error over the pixels where things are or have just been, of the 16th frame of clips (``error``), of the
     15th instead (``repeated``), and of the 15th as the VQGAN shows it (``repeated_coded``); ``factor`` is ``repeated / error``.
+    ``next frame before photos``: likewise of clips with photos behind the things.
     ``mask analogies``: seven pairs and a query; pixels of the answer count as what the nearest of the palette's two colours stands for.
     Intersection over union of ``things`` and ``background``, summed over all answers, and their mean ``miou``.
     ``perplexity of clips`` and ``of answers``: of the codes of a frame, by the number of frames before it.
@@ -51,6 +52,7 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
     return {
         "reconstruction": _reconstruction(loaded, counts.coded),
         "next frame": _next_frame(loaded, counts.continued),
+        "next frame before photos": _next_frame(loaded, counts.continued, ("photo",)),
         "mask analogies": _masks(loaded, counts.continued),
         "perplexity of clips": _perplexity(
             loaded, sentences(SEED + 3, range(counts.scored), loaded.image_size, kind="clip"), range(FRAMES)
@@ -117,8 +119,8 @@ def _reconstruction(model: VisualSentenceModel, count: int) -> dict[str, float]:
     return _rounded(found)
 
 
-def _next_frame(model: VisualSentenceModel, count: int) -> dict[str, float]:
-    drawn = sentences(SEED + 1, range(count), model.image_size, kind="clip")
+def _next_frame(model: VisualSentenceModel, count: int, backgrounds: Sequence[str] = BACKGROUNDS) -> dict[str, float]:
+    drawn = sentences(SEED + 1, range(count), model.image_size, kind="clip", backgrounds=backgrounds)
     made = continued(model, list(drawn.frames[:, :-1]), 1)[:, 0]
     before, truth = drawn.frames[:, -2], drawn.frames[:, -1]
     coded = tensor(model.decode(model.encode(pictures(before))))

@@ -103,7 +103,9 @@ def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, d
     """README.md, with the front matter that the hub reads."""
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
     start = f"on from {plan.model}" if plan.model else "from nothing"
-    coded, following, masks = (figures[task] for task in ("reconstruction", "next frame", "mask analogies"))
+    coded, following, photos, masks = (
+        figures[task] for task in ("reconstruction", "next frame", "next frame before photos", "mask analogies")
+    )
     clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
     return f"""---
 library_name: transformers
@@ -130,12 +132,14 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | next frame of a clip, MSE where things are or were | {following["error"]:.4f} |
 | the frame before instead | {following["repeated"]:.4f}: {following["factor"]:.2f} times the error |
 | the frame before instead, as the VQGAN shows it | {following["repeated_coded"]:.4f} |
+| next frame and the frame before, with photos behind | {photos["error"]:.4f}, {photos["repeated"]:.4f}: {photos["factor"]:.2f} times |
 | mask analogies, seven pairs and a query, mIoU | {masks["miou"]:.3f} (things {masks["things"]:.3f}, background {masks["background"]:.3f}) |
 | perplexity of a clip's frame after 1 and after 15 frames | {clips["1"]:.2f}, {clips["15"]:.2f} |
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |
 
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
-backgrounds. Masks show all things in one colour, and the background in another.
+backgrounds; its LLaMA has met photos behind them too, as blurred as the codes show them. Masks show all things in one colour, and the
+background in another.
 
 **How it was made.** {_begun(plan)} {plan.steps} steps of {plan.batch} sentences, learning rate
 {plan.lr:g}. AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving

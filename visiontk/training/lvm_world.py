@@ -21,6 +21,8 @@ SHARES = (0.4, 0.3, 0.15, 0.15)
 STRIDES = (1, 2, 4)  # frames of a clip from one that is shown to the next
 # Plain ones most of the time: 64 tokens have no room for photos, and these would fill the codebook.
 BACKGROUNDS = ("plain", "plain", "plain", "plain", "gradient", "texture")
+# The LLaMA meets photos all the same, as blurred as the codes show them: clips that anyone renders have them.
+WITH_PHOTOS = (*BACKGROUNDS, "photo", "photo")
 OBJECTS = (1, 2)
 _RARELY = 0.1  # things that leave or hide, of which nothing can be foretold
 
@@ -47,12 +49,20 @@ class Sentences:
         return len(self.frames)
 
 
-def sentences(seed: int, indices: Sequence[int], size: int, frames: int = FRAMES, kind: str | None = None) -> Sentences:
+def sentences(
+    seed: int,
+    indices: Sequence[int],
+    size: int,
+    frames: int = FRAMES,
+    kind: str | None = None,
+    backgrounds: Sequence[str] = BACKGROUNDS,
+) -> Sentences:
     """Render sentences; one is named by its seed and index.
 
     Args:
         frames: T, even.
         kind: of all of them; None draws them by their `SHARES`.
+        backgrounds: kinds of the world's, of which each picture has one, or the whole clip.
     """
     indices = list(indices)
     share = Draws(seed, indices, "sentence kind").uniform()
@@ -68,9 +78,9 @@ def sentences(seed: int, indices: Sequence[int], size: int, frames: int = FRAMES
     for name in KINDS:
         places = [place for place, found in enumerate(kinds) if found == name]
         if places and name == "clip":
-            _clips(result, places, seed, [indices[place] for place in places])
+            _clips(result, places, seed, [indices[place] for place in places], backgrounds)
         elif places:
-            _pairs(result, places, seed, [indices[place] for place in places], _ANSWERS[name])
+            _pairs(result, places, seed, [indices[place] for place in places], backgrounds, _ANSWERS[name])
     return result
 
 
@@ -81,7 +91,7 @@ def grey(images: Tensor) -> Tensor:
     return luma.to(torch.uint8).expand(images.shape)
 
 
-def _clips(result: Sentences, places: list[int], seed: int, indices: list[int]) -> None:
+def _clips(result: Sentences, places: list[int], seed: int, indices: list[int], backgrounds: Sequence[str]) -> None:
     frames, size = result.frames.shape[1], result.frames.shape[-1]
     strides = torch.tensor(STRIDES)[Draws(seed, indices, "stride").choose(len(STRIDES))]
     result.strides[places] = strides
@@ -95,7 +105,7 @@ def _clips(result: Sentences, places: list[int], seed: int, indices: list[int]) 
             (frames - 1) * stride + 1,
             size=size,
             objects=OBJECTS,
-            backgrounds=BACKGROUNDS,
+            backgrounds=backgrounds,
             leaves=_RARELY,
             passes=_RARELY,
         )
@@ -107,11 +117,11 @@ def _clips(result: Sentences, places: list[int], seed: int, indices: list[int]) 
 Answers = Callable[[Sentences, list[int], Tensor, Tensor, Draws], tuple[Tensor, Tensor]]
 
 
-def _pairs(result: Sentences, places: list[int], seed: int, indices: list[int], answer: Answers) -> None:
+def _pairs(result: Sentences, places: list[int], seed: int, indices: list[int], backgrounds: Sequence[str], answer: Answers) -> None:
     frames, size = result.frames.shape[1], result.frames.shape[-1]
     pairs = frames // 2
     numbers = [index * FRAMES + pair for index in indices for pair in range(pairs)]
-    scenes = world.render_scenes(seed, numbers, size=size, objects=OBJECTS, backgrounds=BACKGROUNDS)
+    scenes = world.render_scenes(seed, numbers, size=size, objects=OBJECTS, backgrounds=backgrounds)
     images = scenes.images.view(len(indices), pairs, 3, size, size)
     masks = scenes.masks.any(1).view(len(indices), pairs, size, size)
     first, second = answer(result, places, images, masks, Draws(seed, indices, "answers"))

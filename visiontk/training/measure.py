@@ -31,15 +31,19 @@ class Figures:
         return found | ({"unreadable": len(self.unreadable)} if self.unreadable else {})
 
 
-def batches(pictures: Pictures, workers: int, indices: list[int] | None = None) -> Iterator[Batch]:
+def batches(pictures: Pictures, workers: int, indices: list[int] | None = None, batch: int = BATCH) -> Iterator[Batch]:
     """The pictures in order, each once; or those of ``indices``."""
     chosen = list(range(len(pictures))) if indices is None else indices
-    keys = [[(0, index) for index in chosen[first : first + BATCH]] for first in range(0, len(chosen), BATCH)]
+    keys = [[(0, index) for index in chosen[first : first + batch]] for first in range(0, len(chosen), batch)]
     yield from loader(pictures, keys, workers, pin=False)
 
 
-def measure(logits_of: Callable[[Tensor], Tensor], pictures: Pictures, workers: int, accelerator: Any = None) -> Figures:
-    """Run a classifier from uint8 pixels (B, 3, S, S) to logits over a split; with an ``accelerator`` its processes share the work.
+def measure(
+    logits_of: Callable[[Tensor], Tensor], pictures: Pictures, workers: int, accelerator: Any = None, *, batch: int = BATCH
+) -> Figures:
+    """Run a classifier from uint8 pixels (B, 3, S, S) to logits over a split, ``batch`` pictures at once, `BATCH` at most.
+
+    With an ``accelerator`` its processes share the work.
 
     Raises:
         UsageError: no picture of the split can be read.
@@ -49,12 +53,12 @@ def measure(logits_of: Callable[[Tensor], Tensor], pictures: Pictures, workers: 
     device = "cpu" if accelerator is None else accelerator.device
     total = torch.zeros(3, device=device)  # right, loss, images
     with torch.inference_mode():
-        for batch in batches(pictures, workers, mine):
-            unreadable += batch.unreadable
-            if len(batch.labels) == 0:
+        for some in batches(pictures, workers, mine, min(batch, BATCH)):
+            unreadable += some.unreadable
+            if len(some.labels) == 0:
                 continue
-            logits = logits_of(batch.images.to(device)).float()
-            labels = batch.labels.to(logits.device)
+            logits = logits_of(some.images.to(device)).float()
+            labels = some.labels.to(logits.device)
             right = (logits.argmax(1) == labels).sum().float()
             loss = functional.cross_entropy(logits, labels, reduction="sum")
             total += torch.stack([right, loss, right.new_tensor(float(len(labels)))]).to(device)

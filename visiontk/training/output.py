@@ -37,8 +37,8 @@ def save_model(network: nn.Module, folder: Path, classes: list[str], config: Dat
         raise OutputError(f"cannot write the model to {folder} ({error.strerror or error}); make room and run it again") from error
 
 
-def measure_model(folder: Path, measured: dict[str, Pictures], runtime: Runtime, workers: int) -> dict[str, Figures]:
-    """Figures of the model in a folder, through the code that `visiontk classify` runs."""
+def measure_model(folder: Path, measured: dict[str, Pictures], runtime: Runtime, workers: int, batch: int) -> dict[str, Figures]:
+    """Figures of the model in a folder, through the code that `visiontk classify` runs, so many pictures at once."""
     from visiontk.adapters.classify import load
 
     classifier = load(str(folder.resolve()), runtime)  # "-o NAME" may be a catalog name as well
@@ -46,7 +46,7 @@ def measure_model(folder: Path, measured: dict[str, Pictures], runtime: Runtime,
     def logits_of(images: Tensor) -> Tensor:
         return classifier.forward(classifier.normalise([np.asarray(images)]))[0]
 
-    return {name: measure(logits_of, pictures, workers) for name, pictures in measured.items()}
+    return {name: measure(logits_of, pictures, workers, batch=batch) for name, pictures in measured.items()}
 
 
 def write_card(folder: Path, facts: dict[str, Any]) -> None:

@@ -79,6 +79,8 @@ class Plan:
             raise UsageError("--same-classes goes on training the --model with its own head; leave it out, or the options for a new one")
         if self.linear_probe and self.few_shot:
             raise UsageError("--linear-probe and --few-shot are two measurements; run them one after the other")
+        if self.epochs is not None and not math.isfinite(self.epochs):
+            raise UsageError("--epochs has no end; name a number")
         if self.epochs is not None and self.steps is not None:
             raise UsageError("--epochs and --steps both say how long; give one of them")
         if self.augment not in AUGMENTS:
@@ -172,6 +174,11 @@ class Schedule:
     def micro(self) -> int:
         """Images per pass."""
         return self.batch // self.accumulate
+
+    @property
+    def measured(self) -> int:
+        """Images per pass of measuring, which keeps no gradients; so what makes room for training makes room for this."""
+        return 4 * self.micro
 
 
 def schedule(plan: Plan, images: int) -> Schedule:
