@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 from visiontk import catalog, settings
 from visiontk.errors import VisiontkError
@@ -116,6 +116,28 @@ def _models() -> Iterator[tuple[str, str]]:
         yield entry.name, "bundled" if entry.bundled else f"cached, {cached.revision[:12]}" if cached else "not cached"
 
 
+def _cannot_be_had(model: str, task: str) -> str | None:
+    """Why a model that is set could not be loaded, as far as that is known without loading it."""
+    from visiontk import hub
+
+    entry = catalog.find(model, task)
+    if entry and entry.bundled:
+        return None
+    if not entry and os.path.exists(os.path.expanduser(model)):  # noqa: PTH110, PTH111  those of Path may raise
+        return None
+    repo = entry.id if entry else catalog.hub_id(model)
+    if repo is None and task == "classify":
+        from visiontk.adapters import classify
+
+        with contextlib.suppress(VisiontkError):
+            repo = classify.hub_id(model)
+    if repo is None:
+        return "and there is no such file, folder or model; mend the setting"
+    if hub.cached(repo, variant=entry.variant if entry else None) or hub.answers():
+        return None
+    return "is not cached, and the hub does not answer; unset it or fetch it"
+
+
 def _defaults(problems: list[str]) -> Iterator[tuple[str, str]]:
     from visiontk import hub
 
@@ -127,11 +149,8 @@ def _defaults(problems: list[str]) -> Iterator[tuple[str, str]]:
         chosen = in_force.get(f"model.{task}").value
         best = catalog.recommended(task)
         if chosen is not None:
-            entry = catalog.find(chosen, task)
-            if chosen.startswith((".", "/", "~")) and not Path(chosen).expanduser().exists():
-                problems.append(f"the model {chosen} is set for {task}, and there is no such file or folder; mend the setting")
-            if entry and not (entry.bundled or hub.cached(entry.id, variant=entry.variant) or hub.answers()):
-                problems.append(f"the model {chosen} is set for {task}, is not cached, and the hub does not answer; unset it or fetch it")
+            if problem := _cannot_be_had(chosen, task):
+                problems.append(f"the model {chosen} is set for {task}, {problem}")
             yield task, chosen
         elif hub.cached(best.id, variant=best.variant) or hub.answers():
             yield task, f"{best.name} ({best.figure})"

@@ -231,7 +231,7 @@ def _lines(prompts: list[str], file: Path | None, init: str | None) -> tuple[lis
     if piped and init == "-":
         raise UsageError("the pipe has prompts or init images; name prompts on the command line, or an image with --init")
     if piped or init == "-":
-        _, pipe = running.inputs_or_pipe(None, "prompts" if piped else "images")
+        _, pipe = running.inputs_or_pipe(None, *(("prompts", "them") if piped else ("images", "paths")))
         if piped:
             return None, pipe
     else:

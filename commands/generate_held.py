@@ -19,7 +19,7 @@ class HeldPictures:
 
     Attributes:
         goes_on: whether there is such a file, if only an empty one.
-        files: the pictures that they name.
+        files, previews: the pictures that they name.
         made: what the first of them says of its picture; None where there is none.
         lines: what `resume.read_held` says of them.
     """
@@ -30,6 +30,7 @@ class HeldPictures:
         self._stage = stage
         self.goes_on = file is not None and os.path.exists(file)  # noqa: PTH110  Path.exists raises for names that no file can have
         self.made: Record | None = None
+        self.previews: set[Path] = set()
         self.lines = resume.read_held(file, stage, self._identify, self._note) if file else resume.Held(identify=self._identify)
         self.files = {Path(path) for paths in self._paths.values() for path in paths}
 
@@ -72,3 +73,4 @@ class HeldPictures:
         if "path" in record and "error" not in record.get(self._stage, {"error": {}}):
             self._paths[key].append(record["path"])
             self.made = self.made or record[self._stage]
+            self.previews |= {Path(path) for path in record[self._stage].get("previews", ())}

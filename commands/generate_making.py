@@ -140,18 +140,23 @@ class Making:
 
     def _has_own_size(self, planned: Planned) -> bool:
         """Whether other pictures of the run may be smaller."""
-        return planned.init is not None or planned.wanted.options.get("size") != self._plan.defaults.options.get("size")
+        size = planned.wanted.options.get("size")
+        return size != self._plan.defaults.options.get("size") or (size is None and planned.init not in (None, self._plan.init))
 
     def _write_preview(self, planned: Planned, step: int, picture: Any) -> str:
         """Under another name where there is something that may not be replaced."""
         assert planned.path is not None
         path = wanted = generate_names.preview(planned.path, step)
         number = 2
-        while os.path.lexists(path) and not (planned.replace or path in self._previews):
+        while os.path.lexists(path) and not (planned.replace or path in self._previews or self._is_left_over(path)):
             path, number = wanted.with_stem(f"{wanted.stem}-{number}"), number + 1
         write(path, lambda file: picture.save(file, format="PNG"))
         self._previews.add(path)
         return str(path)
+
+    def _is_left_over(self, preview: Path) -> bool:
+        """Whether a stopped run, which is gone on with, left it of a picture that it did not finish."""
+        return self._plan.held.goes_on and preview not in self._plan.held.previews
 
     def _remove(self, previews: Iterable[str]) -> None:
         for path in map(Path, previews):

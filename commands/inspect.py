@@ -104,6 +104,9 @@ def inspect(
         if not figure and not quiet and part not in parts:
             say(f"left out {part.value}: {reasons[part.value]}", "warning")
 
+    if inputs and Part.distance not in parts:
+        raise UsageError("images are for the attention distance, which is not drawn; leave them out, or add --figure distance")
+
     stem: Record = {"path": Path(classifier.name).name}
     # All names and the first image before anything is drawn, which takes longer than finding out that it was in vain.
     paths = {part: [_free(naming, stem, part, suffix) for suffix in (".png", ".npy")] for part in parts}

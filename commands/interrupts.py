@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+_OTHERS = ("SIGTERM", "SIGHUP")
 _held = False
 _pending = False
 _ended = signal.SIGINT
@@ -19,12 +20,12 @@ class ReaderGone(Exception):
 
 def install() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, but not in the middle of a line that is `held`. `nohup` stays in force."""
-    global _ended
-    _ended = signal.SIGINT
+    global _ended, _pending
+    _ended, _pending = signal.SIGINT, False
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, _interrupt)
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in _OTHERS:
         signum = getattr(signal, name, None)  # Windows has no SIGHUP
         if signum is not None and signal.getsignal(signum) is signal.SIG_DFL:
             signal.signal(signum, _interrupt)
@@ -52,7 +53,12 @@ def exit_code() -> int:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     global _pending, _ended
     _ended = signal.Signals(signum)
+    if signum != signal.SIGINT:  # these come in pairs by themselves, and one says it all; a second Ctrl-C is a person's impatience
+        for name in _OTHERS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
     if _held and not _pending:
         _pending = True
         return
+    _pending = False
     raise KeyboardInterrupt

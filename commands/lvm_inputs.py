@@ -23,6 +23,8 @@ def check_names(names: list[str], pairs: bool) -> None:
     from visiontk import listing
 
     if all(os.path.isfile(name) or os.path.isdir(name) for name in names):  # noqa: PTH112, PTH113  Path raises for names too long
+        if any(next(listing.walk(name), None) == name for name in names if os.path.isdir(name)):  # noqa: PTH112
+            return  # it may not be read, which `unreadable` tells
         count = listing.count(names)
         if count:
             check_count(count, pairs)
@@ -56,7 +58,7 @@ def _is_doubtful(name: str) -> bool:
     if listing.is_url(name) or video.is_camera(name):
         return False
     if os.path.isdir(name):  # noqa: PTH112
-        return next(listing.walk(name), None) is None
+        return next(listing.walk(name), name) == name  # empty, or it may not be read
     if listing.is_pattern(name):
         return not listing.matching(name)
     if os.path.isfile(name):  # noqa: PTH113

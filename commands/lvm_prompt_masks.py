@@ -72,8 +72,10 @@ class Files:
         if self._folder is None:
             self.pass_over(place)
             return self._paths[place] if place < len(self._paths) else None
-        stem = Path(str(item.record.get("path", ""))).stem
-        paths = (self._folder / f"{stem}{suffix}" for suffix in (".png", ".tif", ".tiff", ".bmp", ".gif"))
+        stem, frame = Path(str(item.record.get("path", ""))).stem, item.record.get("frame")
+        # As `visiontk segment --save masks` names those of pictures and of frames, and as data sets do.
+        names = (stem, f"{stem}-masks") if frame is None else (f"{stem}/{frame:05d}",)
+        paths = (self._folder / f"{name}{suffix}" for name in names for suffix in (".png", ".tif", ".tiff", ".bmp", ".gif"))
         return next((path for path in paths if path.is_file()), None)
 
 

@@ -23,8 +23,12 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def inputs_or_pipe(inputs: list[str] | None, what: str = "images, folders or videos") -> tuple[list[str], io.RawIOBase | None]:
-    """The inputs, and the pipe where one of them is ``-``; no inputs mean the pipe. ``what`` they are, in messages.
+def inputs_or_pipe(
+    inputs: list[str] | None, what: str = "images, folders or videos", sent: str = "paths"
+) -> tuple[list[str], io.RawIOBase | None]:
+    """The inputs, and the pipe where one of them is ``-``; no inputs mean the pipe.
+
+    ``what`` they are and what is ``sent`` through the pipe, in messages.
 
     Raises:
         UsageError: there is nothing to read.
@@ -37,7 +41,7 @@ def inputs_or_pipe(inputs: list[str] | None, what: str = "images, folders or vid
     except OSError as error:
         raise UsageError(f"there is no input; name {what}") from error
     if os.isatty(0) or (not inputs and stat.S_ISDIR(mode)):
-        raise UsageError(f"there is no input; name {what}, or send them through a pipe")
+        raise UsageError(f"there is no input; name {what}, or send {sent} through a pipe")
     # Unbuffered: a line is read as soon as it is there, and a thread that waits here does not hold up the exit.
     return names, io.FileIO(0, closefd=False)
 

@@ -43,7 +43,9 @@ def generate(
     vae_batch: Annotated[int, typer.Option("--vae-batch", metavar="N", min=1, help="Likewise, of the autoencoder.")] = 8,
     lr: train_options.LearningRate = 1.5e-3,
     vae_lr: Annotated[float, typer.Option("--vae-lr", metavar="X", min=0.0, help="Likewise, of the autoencoder.")] = 1e-3,
-    weight_decay: train_options.WeightDecay = 0.01,
+    weight_decay: Annotated[
+        float, typer.Option("--weight-decay", metavar="X", min=0.0, help="Of the autoencoder, and of the words; the U-Net has none.")
+    ] = 0.01,
     warmup: train_options.Warmup = 100,
     clip: train_options.Clip = 1.0,
     ema: train_options.Ema = 0.998,
@@ -64,8 +66,8 @@ def generate(
     """Train a small Stable Diffusion on the bundled world, from nothing or from one that is there.
 
     First its autoencoder, then the words, then the U-Net together with the text encoder. DIR becomes a pipeline that
-    `visiontk generate --model DIR` and diffusers run, with a card of figures, a sheet of samples and a plot of its loss. The same command
-    again goes on where it was stopped, to the same result.
+    `visiontk generate --model DIR --steps 20 --guidance 1.5` and diffusers run, with a card of figures, a sheet of samples and a plot of
+    its loss. The same command again goes on where it was stopped, to the same result.
 
     \b
     visiontk train generate tiny --steps 5600 --pictures 16384 --calm-after 0 -o my-diffusion     about an hour

@@ -134,12 +134,16 @@ class Classifier:
 
     def predict_prepared(self, batch: Sequence[Views], *, top_k: int = 5, threshold: float = 0.0) -> list[Classification | ItemError]:
         """Classify what `prepare` gave, one answer for each, in order; an `ItemError` where the model gave no finite numbers."""
-        try:
-            with memory_errors(), torch.inference_mode():
-                logits, features = self.forward(self.normalise(batch))
-        except OutOfMemory:
-            self._fitting = max(1, self._fitting // 2)  # or fewer images, tried next, would be padded to as many again
-            raise
+        while True:
+            try:
+                with memory_errors(), torch.inference_mode():
+                    logits, features = self.forward(self.normalise(batch))
+                break
+            except OutOfMemory:
+                # What is compiled is padded, so fewer images than that are no reason to give up.
+                if not self.runtime.compile or self._fitting == 1:
+                    raise
+                self._fitting = (self._fitting + 1) // 2
         with memory_errors(), torch.inference_mode():
             per_item = logits.view(len(batch), -1, logits.shape[-1])
             # Krizhevsky et al. 2012, section 4.1: the mean of the views' softmax outputs.

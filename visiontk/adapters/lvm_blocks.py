@@ -1,7 +1,7 @@
 """One token of each row through the blocks of a LLaMA: the sums of transformers' blocks, in fewer and larger products.
 
 Token by token the time goes into reading matrices, and next into everything that surrounds seven small products a block. Here queries, keys
-and values are one product, gate and up another, and the bits of what comes out are those of transformers' blocks
+and values are one product, gate and up another, and what comes out is theirs up to rounding
 (transformers/models/llama/modeling_llama.py).
 
 On a CPU the order counts where a matrix meets a few vectors, as a batch of candidates needs it. For one vector BLAS reads a matrix as

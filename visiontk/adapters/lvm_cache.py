@@ -132,8 +132,9 @@ def attention(query: Tensor, key: Tensor, value: Tensor, layer: int, scaling: fl
     """
     rows, query_heads, _, width = query.shape
     heads = key.shape[1]
-    if prefix is None:
-        return functional.scaled_dot_product_attention(query, key, value, scale=scaling, enable_gqa=query_heads > heads)
+    if prefix is None:  # of one token, the queries that share keys are as good as several tokens; not every device knows enable_gqa
+        grouped = query.reshape(rows, heads, query_heads // heads, width)
+        return functional.scaled_dot_product_attention(grouped, key, value, scale=scaling).reshape(query.shape)
     sentences = prefix.keys[layer].shape[0]
     group, candidates = query_heads // heads, rows // sentences
     shared_keys, shared_values = (both[layer][:, :, : prefix.length] for both in (prefix.keys, prefix.values))

@@ -37,6 +37,7 @@ _VIDEO_PREFIXES = (
 )
 # Bare H.264 and HEVC: a start code, and what such a stream begins with: parameter sets, the mark of a picture, or x264's words.
 _ANNEX_B = re.compile(rb"\x00?\x00\x00\x01(?:[\x67\x27\x47]|\x09[\x10\x30\x50\x70\x90\xb0\xd0\xf0]|\x06\x05|[\x40\x46]\x01)")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # no text has them
 HEAD = 200  # bytes that tell any of them
 _TS_PACKET = 188
 _M2TS_PACKET = 192
@@ -97,4 +98,5 @@ def may_be_transport_stream(head: bytes) -> bool:
 def _is_transport_stream(head: bytes) -> bool:
     # Each packet begins with the mark, so the second one's is asked as well; and names as long as a packet may begin with its letter.
     marks = ((0, _TS_PACKET), (4, 4 + _M2TS_PACKET))
-    return b"\0" in head and any(head[first : first + 1] == head[second : second + 1] == b"\x47" for first, second in marks)
+    found = any(head[first : first + 1] == head[second : second + 1] == b"\x47" for first, second in marks)
+    return found and _CONTROL.search(head) is not None

@@ -32,6 +32,7 @@ from .stale import remove_listed
 
 METADATA = "metadata.jsonl"
 _BATCH, _PIXELS = 64, 2**22  # pictures at once, and pixels of all their things: about half a gigabyte
+_NONE = torch.empty(0, dtype=torch.uint8)
 _JPEG = {"quality": 95, "subsampling": 0}
 
 
@@ -104,7 +105,7 @@ def write_clips(
                         written += [pictures / f"{number:05d}.jpg", annotations / f"{number:05d}.png"]
                         _save(written[-2], picture(clip.frames[place]), format="JPEG", **_JPEG)
                         _save_indexed(written[-1], clip.index_masks[place])
-                    parts.append(replace(clip, frames=clip.frames[:0], index_masks=clip.index_masks[:0]))
+                    parts.append(replace(clip, frames=_NONE, index_masks=_NONE))
             described: Record = {"text": clip.caption, "seed": seed, "index": index, "frames": frames, "masks": f"Annotations/{name}"}
             movers = _movers(parts)
             metadata.write(encode({"file_name": f"JPEGImages/{name}", **described, "objects": movers}))

@@ -27,7 +27,7 @@ NOISE = 0.02  # on its latents, so that their neighbours mean the same
 # In terms of the picture, errors weigh as much as the signal-to-noise ratio, from 1 (Salimans & Ho 2022, section 4) to 5 (min-SNR, Hang et
 # al. 2023, arXiv 2303.09556): steps with hardly any noise teach little, and steps of noise alone decide what is drawn.
 SNR = 1.0, 5.0
-CALIBRATION = 256  # pictures whose latents say what is divided by
+CALIBRATION, CALIBRATED_AT_ONCE = 256, 16  # pictures whose latents say what is divided by
 NAMING_BATCH, NAMING_LR, LEAST_SIZE = 128, 1e-3, 16  # captions are those of small pictures
 TEXT_SHARE = 0.1  # of the U-Net's learning rate, once the text encoder knows its words
 
@@ -120,10 +120,12 @@ class Training:
             vae.load_state_dict(self.vae.average.module.state_dict())
         vae.requires_grad_(False).eval()
         if self.first:
-            drawn = scenes(derive(self.plan.seed, "calibration"), range(CALIBRATION), self.plan.size)
-            with torch.no_grad():
-                latents = vae.encode(pixels(drawn.images).to(self.device)).latents
-            vae.register_to_config(scaling_factor=round(float(1 / latents.float().std()), 5))
+            parts = []
+            for first in range(0, CALIBRATION, CALIBRATED_AT_ONCE):
+                drawn = scenes(derive(self.plan.seed, "calibration"), range(first, first + CALIBRATED_AT_ONCE), self.plan.size)
+                with torch.no_grad():
+                    parts.append(vae.encode(pixels(drawn.images).to(self.device)).latents.float())
+            vae.register_to_config(scaling_factor=round(float(1 / torch.cat(parts).std()), 5))
         self._ready = True
 
     def _denoise(self, step: int) -> Tensor:

@@ -84,7 +84,7 @@ tags: [text-to-image, stable-diffusion, visiontk]
 A small Stable Diffusion: U-Net, CLIP text encoder and autoencoder, in {"fp16" if plan.half else "fp32"}, {plan.size} x {plan.size} pixels,
 trained {start} on the drawn things of visiontk's tiny world and their captions.
 
-    visiontk generate "a red apple on a blue background" --model {name}
+    visiontk generate "a red apple on a blue background" --model {name} --steps {STEPS} --guidance {GUIDANCE:g}
 
 ![samples](samples.png)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from visiontk.adapters.generate_quiet import importing
+from visiontk.errors import ModelUnavailable, UsageError, first_line
 from visiontk.runtime import Runtime, memory_errors
 
 from .chance import derive, seed_everything
@@ -17,7 +18,7 @@ from .generate_learn import Training
 from .generate_measure import measure
 from .generate_network import Parts, new_parts, read_parts
 from .generate_output import write_model, write_report
-from .generate_plan import GeneratePlan
+from .generate_plan import FACTOR, GeneratePlan
 from .loop import Hold, Listener
 from .steps import Run, claim
 
@@ -56,10 +57,27 @@ def run(
 
 
 def build(plan: GeneratePlan) -> Parts:
-    """The model that is trained: that of ``plan.model``, or one with random weights. Raises ModelUnavailable."""
+    """The model that is trained: that of ``plan.model``, or one with random weights.
+
+    Raises:
+        ModelUnavailable: it cannot be had or read.
+        UsageError: it is no model of this training, or for pictures of another size.
+    """
     if plan.model is None:
         with importing():
             return new_parts(plan.size)
     from visiontk.adapters.generate import locate
 
-    return read_parts(str(locate(plan.model).folder))
+    location = locate(plan.model)
+    if location.folder is None:
+        raise UsageError(f"{plan.model} is one file; name the folder of a model that `visiontk train generate` made")
+    try:
+        parts = read_parts(str(location.folder))
+    except Exception as error:  # configurations and weights of all kinds reach all of diffusers' and transformers' constructors
+        raise ModelUnavailable(f"{plan.model} cannot be read ({first_line(error)[:300]}); name another model") from error
+    if type(parts.vae).__name__ != "AutoencoderTiny" or parts.scheduler.config.prediction_type != "v_prediction":
+        raise UsageError(f"{plan.model} is of another kind than `visiontk train generate` makes; name one that it made")
+    size = int(parts.unet.config.sample_size) * FACTOR
+    if size != plan.size:
+        raise UsageError(f"{plan.model} makes pictures of {size} pixels, and {plan.size} were asked for; give --size {size}")
+    return parts

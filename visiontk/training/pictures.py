@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +21,7 @@ from .chance import derive, seeded
 from .examples import Example, Examples
 
 Key = tuple[int, int]  # epoch and index
+_GRACE_S = 20
 DataConfig = dict[str, Any]  # timm's: input_size, mean, std, interpolation, crop_pct, crop_mode
 
 
@@ -159,7 +161,17 @@ class _Loaded(Dataset[Any]):
 
 def loader(pictures: Pictures, order: Any, workers: int, pin: bool) -> DataLoader[Any]:
     """Batches of the keys in ``order``, made by so many processes beside this one."""
-    return DataLoader(_Loaded(pictures), batch_sampler=order, num_workers=workers, collate_fn=_as_it_is, pin_memory=pin)
+    return DataLoader(
+        _Loaded(pictures), batch_sampler=order, num_workers=workers, collate_fn=_as_it_is, pin_memory=pin, worker_init_fn=_outlive
+    )
+
+
+def _outlive(worker: int) -> None:
+    """Schedulers end all processes of a run at once; the one that asks for pictures then saves, and needs these until its step is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and hasattr(signal, "alarm"):
+            signal.signal(getattr(signal, name), lambda *_: signal.alarm(_GRACE_S))
 
 
 def train_transform(config: DataConfig, augment: str) -> Callable[[Any], Any]:
