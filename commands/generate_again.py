@@ -145,7 +145,7 @@ class Replayer:
                 f"{recipe.value['batch']} images at once, as when it was made, do not fit into memory ({error}); choose another --device"
             ) from error
         made = _nearest(answers, recipe.value["pixels"])
-        setup = generate_record.setup(generator, recipe.setup["quantize"], recipe.setup["offload"])
+        setup = generate_record.setup(generator, recipe.setup["quantize"], _offload(recipe, generator.runtime.device.type))
         parts = {key: recipe.value.get(key) for key in ("init", "mask")}
         value = generate_record.value(
             generator, made, generate_record.made_from(generator, made.request, setup, parts["init"], parts["mask"])
@@ -155,11 +155,12 @@ class Replayer:
     def _generator(self, recipe: Recipe) -> Generator:
         from visiontk.adapters.generate import load
 
-        value, setup = recipe.value, recipe.setup
+        value = recipe.value
         model = self._model or value["model"]
         if self._model is None:
             generate_recipe.check_model(model)
         runtime = self._runtime(value)
+        setup = {**recipe.setup, "offload": _offload(recipe, runtime.start().device.type)}
         at_once = recipe.loras if setup["quantize"] or runtime.compile else ()  # into others they are read when they are needed
         key = model, runtime, at_once, *setup.values()
         if self._loaded is None or self._loaded[0] != key:
@@ -189,6 +190,11 @@ class Replayer:
             except DeviceError:
                 return Runtime(**{**vars(wanted), "device": "auto"})
         return wanted
+
+
+def _offload(recipe: Recipe, device: str) -> Any:
+    """What of the model is put aside where it does not fit, as when it was made; a CPU has nowhere to put it."""
+    return None if device == "cpu" else recipe.setup["offload"]
 
 
 def _nearest(answers: list[Generated | ItemError], digest: str) -> Generated:

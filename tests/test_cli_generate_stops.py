@@ -150,6 +150,8 @@ def test_ctrl_c_leaves_whole_pictures_alone_and_says_how_to_go_on(run: Run, pipe
     assert run(*arguments).code == 0
     assert [record["generate"]["seed"] for record in read("out.jsonl")] == [0, 1, 2, 3, 4, 5]
     assert not list(Path("visiontk-out").glob(".*"))
+    previews = {path for record in read("out.jsonl") for path in record["generate"]["previews"]}
+    assert previews == {str(path) for path in Path("visiontk-out").glob("*preview*")}, "those of the stopped picture were replaced"
 
 
 def test_a_killed_run_goes_on(run: Run, pipeline: Path) -> None:

@@ -143,3 +143,9 @@ def test_images_come_from_a_pipe_too(run: Run, tiny_model: TinyModel, photos: Pa
     for stdin in (b"a.png\n", Path("a.png").read_bytes()):
         [piped] = run(*command, "-", stdin=stdin).records
         np.testing.assert_array_equal(array(piped, "distance"), wanted)
+
+
+@pytest.mark.usefixtures("nothing_drawn")
+def test_images_that_nothing_would_be_drawn_of_are_refused(run: Run, tiny_model: TinyModel, photos: Path) -> None:
+    result = run("inspect", tiny_model.folder, photos, "--figure", "filters")
+    assert result.code == 2 and "images are for the attention distance" in result.error

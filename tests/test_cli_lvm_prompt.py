@@ -467,3 +467,9 @@ def test_other_formats(prompt: Prompt, pictures: list[str]) -> None:
     assert second == ["gone.png", "", "", "", "", "", "", "there is no such file"]
     table = prompt("rotate", "a.png", "b.png", "--format", "table", "-o", "again").stdout.decode()
     assert "b.png  rotate, 1 pair  →" in table
+
+
+def test_masks_have_the_names_that_segment_gives_them(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    for name in ("a", "b", "c"):
+        index_png(f"masks/{name}-masks.png", 1)
+    assert len(only(valid(prompt("segment", *pictures[:3], "--masks", "masks")))["frames"]) == 5

@@ -227,3 +227,21 @@ def test_a_scheduler_that_ends_the_run_loses_no_row(tiny_model: TinyModel, signu
     with np.load("feat.npz") as file:
         assert file["features"].shape[0] == 1
     assert b"interrupted after 1 items\n" in said, "such a run cannot be gone on with"
+
+
+def test_signals_that_come_in_pairs_are_one(tiny_model: TinyModel) -> None:
+    process = start(tiny_model, "-", "--embed", "-o", "feat.npz", stdin=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(solid("a.png", (200, 10, 10)).encode() + b"\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    for _ in range(200):
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+    process.communicate()
+    assert process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGHUP)
+    with np.load("feat.npz") as file:
+        assert file["features"].shape[0] == 1

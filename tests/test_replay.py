@@ -258,3 +258,18 @@ def test_of_a_chain_the_last_stage_made_the_picture(made: Any, run: Run, replay:
     assert second.records[0]["generate"]["prompt"] == "a red apple"
     result = replay("-", stdin=second.stdout)
     assert (result.code, result.records[0]["replay"]["same"]) == (0, True)
+
+
+def test_what_was_put_aside_for_a_gpu_is_made_without_one(made: Any, replay: Run) -> None:
+    [line] = made("a car", "-o", "a.png")
+    line["generate"]["offload"] = "model"
+    Path("a.png").unlink()
+    result = replay("-", stdin=json.dumps(line).encode())
+    assert (result.code, result.records[0]["replay"]["same"]) == (0, True)
+
+
+def test_a_batch_of_any_size_is_made_again(made: Any) -> None:
+    from visiontk.commands import generate_recipe
+
+    [line] = made("a car", "-o", "a.png")
+    assert generate_recipe.parse({**line["generate"], "batch": 500}).value["batch"] == 500

@@ -357,3 +357,20 @@ def test_options_that_make_no_sense_are_refused(run: Run) -> None:
     assert GeneratePlan(model="x").autoencoder_steps == 0 and GeneratePlan().autoencoder_steps == 1500
     assert GeneratePlan(model="x").naming_steps == 0 and GeneratePlan().naming_steps == 300
     assert GeneratePlan(steps=7, half=True).command("a b", "bf16") == "visiontk train generate tiny --steps 7 --half -o 'a b' --dtype bf16"
+
+
+def test_a_model_of_another_size_or_kind_is_not_trained_on(tmp_path: Path) -> None:
+    from tests.generate_models import make_checkpoint, make_pipeline
+    from visiontk.errors import ModelUnavailable
+    from visiontk.training import generate_run
+
+    with pytest.raises(UsageError, match="tiny-diffusion makes pictures of 64 pixels, and 128 were asked for; give --size 64"):
+        generate_run.build(GeneratePlan(model="tiny-diffusion", size=128))
+    folder = make_pipeline(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is of another kind than"):
+        generate_run.build(GeneratePlan(model=str(folder), size=32))
+    with pytest.raises(UsageError, match="is one file"):
+        generate_run.build(GeneratePlan(model=str(make_checkpoint(tmp_path / "one.safetensors", folder, config=False))))
+    (folder / "unet" / "config.json").write_text("{")
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        generate_run.build(GeneratePlan(model=str(folder), size=32))

@@ -288,6 +288,8 @@ def test_transport_streams_are_told_from_names_that_begin_with_a_g(packets: str,
         head = pipes.read_head(pipe)
         assert head == names[: names.index(b"\n") + 1] and not looks_like_video(head)
     assert not looks_like_video(pipes.read_head(_Drips(b"Gull.jpg\0" * 40)))
+    null_packets = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 2
+    assert looks_like_video(pipes.read_head(_Drips(null_packets))), "no zero among them"
 
 
 @pytest.mark.parametrize("data", [b"", b"text\n", b"\0" * 5000, b"\0\0\0\x20ftypisom" + b"\0" * 100, b"\x1a\x45\xdf\xa3" + b"\xff" * 90])
