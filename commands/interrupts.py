@@ -53,8 +53,12 @@ def exit_code() -> int:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     global _pending, _ended
     if signum != signal.SIGINT and _ended != signal.SIGINT:
-        return  # these come in pairs by themselves, and one says it all; a second Ctrl-C is a person's impatience
+        return
     _ended = signal.Signals(signum)
+    if signum != signal.SIGINT:  # these come in pairs by themselves, and one says it all; a second Ctrl-C is a person's impatience
+        for name in _OTHERS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
     if _held and not _pending:
         _pending = True
         return
