@@ -1,7 +1,7 @@
 """The bundled SAM 2's figures on freshly rendered pictures and clips, fixed seeds, against floors a little under what was measured.
 
-`python -m tests.quality.test_tiny_sam2` prints them over more pictures, as the model card and the README give them, and with a number after
-it over so many clips.
+`python -m tests.quality.test_tiny_sam2` prints them over 100 pictures and 100 clips, as the model card and the README give them, and with a
+number after it over so many clips.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from tests.conftest import Run
 
 CPU = Runtime(device="cpu", dtype="fp32")
-QUICK = Counts(pictures=40, clips=6, frames=12)
+QUICK = Counts(pictures=40, clips=12, frames=12)
 # (training styles, held-out style)
 FLOORS = {
     "pictures, one click: mIoU": (0.86, 0.78),
     "pictures, a box: mIoU": (0.86, 0.80),
-    "clips, one click: J&F": (0.78, 0.58),
-    "clips, a mask: J&F": (0.76, 0.66),
+    "clips, one click: J&F": (0.72, 0.67),
+    "clips, a mask: J&F": (0.76, 0.71),
 }
 
 
@@ -56,6 +56,6 @@ def test_without_a_hub_it_follows_a_click_through_a_real_video(run: Run, bunny: 
 
 
 if __name__ == "__main__":
-    counts = Counts(clips=int(sys.argv[1])) if len(sys.argv) > 1 else None
+    counts = Counts(clips=int(sys.argv[1]) if len(sys.argv) > 1 else 100)
     for name, found in measure("tiny-sam2", CPU, counts).items():
         print(f"{name:<26} training styles {found['training']:.3f}   held-out style {found['held_out']:.3f}")
