@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.lvm_models import TOKENS, make_lvm
+from visiontk.adapters import lvm_cache
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.adapters.lvm_blocks import times
 from visiontk.adapters.lvm_cache import KeysValues, Shape
@@ -311,6 +312,30 @@ def test_a_step_is_that_of_transformers_blocks(dtype: torch.dtype, unlike: dict[
     for one, other in zip(got, want, strict=True):
         torch.testing.assert_close(one, other, atol=exact, rtol=exact)
     assert torch.equal(decoder.score(words[0]), Decoder(random_llama(dtype, unlike), 24, quantized=True).score(words[0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "rows", "sentences"), [(8, 4, 1), (2, 6, 2)], ids=["candidates", "grouped queries of two sentences"])
+@pytest.mark.parametrize("in_steps", [False, True], ids=["in one pass", "in steps"])
+def test_a_shared_prefix_is_seen_as_if_every_row_had_its_own(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, heads: int, rows: int, sentences: int, in_steps: bool
+) -> None:
+    if in_steps:
+        monkeypatch.setattr(lvm_cache, "_attended", lvm_cache._attended_in_steps)
+    torch.manual_seed(2)
+    prefix_keys, prefix_values = torch.randn(2, sentences, heads, 70, 16).to(dtype)
+    keys, values = torch.randn(2, rows, heads, 9, 16).to(dtype)
+    queries = torch.randn(16, 8, 1, rows).to(dtype).permute(3, 1, 2, 0)  # as the product of few rows lies in memory
+    prefix = KeysValues([prefix_keys], [prefix_values])
+    prefix.length = 60  # of the 70 that there is room for
+    whole = [
+        torch.cat([shared[:, :, :60].repeat_interleave(rows // sentences, 0), own], 2).repeat_interleave(8 // heads, 1).double()
+        for shared, own in ((prefix_keys, keys), (prefix_values, values))
+    ]
+    want = torch.nn.functional.scaled_dot_product_attention(queries.double(), *whole)
+    got = lvm_cache.attention(queries, keys, values, 0, 0.25, prefix)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), want, atol=1e-6 if dtype == torch.float32 else 2e-2, rtol=1e-2)
 
 
 def test_the_joined_matrices_are_the_layers_own(model: VisualSentenceModel) -> None:

@@ -138,15 +138,31 @@ def attention(query: Tensor, key: Tensor, value: Tensor, layer: int, scaling: fl
     sentences = prefix.keys[layer].shape[0]
     group, candidates = query_heads // heads, rows // sentences
     shared_keys, shared_values = (both[layer][:, :, : prefix.length] for both in (prefix.keys, prefix.values))
-    own = query.reshape(rows, heads, group, width) * scaling
+    # The candidates of a sentence look at the prefix as if they were so many tokens.
+    own = query.reshape(rows, heads, group, width)
     shared = own.reshape(sentences, candidates, heads, group, width).transpose(1, 2).reshape(sentences, heads, candidates * group, width)
-    of_shared = (shared @ shared_keys.mT).reshape(sentences, heads, candidates, group, -1).transpose(1, 2).reshape(rows, heads, group, -1)
-    weights = torch.cat([of_shared, own @ key.mT], -1).softmax(-1, dtype=torch.float32).to(query.dtype)
-    to_shared, to_own = torch.split(weights, [prefix.length, key.shape[2]], -1)
-    to_shared = to_shared.reshape(sentences, candidates, heads, group, -1).transpose(1, 2).reshape(sentences, heads, candidates * group, -1)
-    from_shared = (to_shared @ shared_values).reshape(sentences, heads, candidates, group, width).transpose(1, 2)
-    output = from_shared.reshape(rows, heads, group, width) + to_own @ value
-    return output.reshape(rows, query_heads, 1, width)
+    from_shared, shared_size = _attended(shared, shared_keys, shared_values, scaling)
+    from_own, own_size = _attended(own, key, value, scaling)
+    from_shared = from_shared.reshape(sentences, heads, candidates, group, width).transpose(1, 2).reshape(own.shape)
+    shared_size = shared_size.reshape(sentences, heads, candidates, group).transpose(1, 2).reshape(own_size.shape)
+    share = torch.sigmoid(shared_size - own_size)[..., None]  # of the softmax over both that lies in the prefix
+    output = torch.lerp(from_own.float(), from_shared.float(), share)
+    return output.to(query.dtype).reshape(rows, query_heads, 1, width)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+    """Attention, and the logarithm of the sum that its softmax divides by, fp32: (B, heads, n, width) and (B, heads, n)."""
+    if query.device.type == "cpu":  # in one pass, and with sums in fp32; it wants the widths of heads in one piece and does not ask
+        in_one_pass = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        found: tuple[Tensor, Tensor] = in_one_pass(query.contiguous(), key, value, scale=scaling)
+        return found
+    return _attended_in_steps(query, key, value, scaling)
+
+
+def _attended_in_steps(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+    """The same on any device."""
+    scores = (query * scaling) @ key.mT
+    return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ value, scores.float().logsumexp(-1)
 
 
 AttentionInterface.register(ATTENTION, attend)
