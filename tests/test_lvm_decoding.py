@@ -328,11 +328,11 @@ def test_a_shared_prefix_is_seen_as_if_every_row_had_its_own(
     queries = torch.randn(16, 8, 1, rows).to(dtype).permute(3, 1, 2, 0)  # as the product of few rows lies in memory
     prefix = KeysValues([prefix_keys], [prefix_values])
     prefix.length = 60  # of the 70 that there is room for
-    whole = [
+    whole_keys, whole_values = (
         torch.cat([shared[:, :, :60].repeat_interleave(rows // sentences, 0), own], 2).repeat_interleave(8 // heads, 1).double()
         for shared, own in ((prefix_keys, keys), (prefix_values, values))
-    ]
-    want = torch.nn.functional.scaled_dot_product_attention(queries.double(), *whole)
+    )
+    want = torch.nn.functional.scaled_dot_product_attention(queries.double(), whole_keys, whole_values)
     got = lvm_cache.attention(queries, keys, values, 0, 0.25, prefix)
     assert got.dtype == dtype
     torch.testing.assert_close(got.double(), want, atol=1e-6 if dtype == torch.float32 else 2e-2, rtol=1e-2)
