@@ -24,6 +24,7 @@ QUICK = Counts(coded=16, continued=32, scored=12)
 FLOORS = {
     ("reconstruction", "psnr"): 22.0,
     ("next frame", "factor"): 1.05,
+    ("next frame before photos", "factor"): 1.05,
     ("mask analogies", "miou"): 0.7,
     ("mask analogies", "things"): 0.5,
 }
