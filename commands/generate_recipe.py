@@ -15,7 +15,6 @@ from visiontk import catalog, orders
 from visiontk.errors import ItemError, UsageError
 from visiontk.loras import Lora
 from visiontk.records import Record, encode
-from visiontk.runtime import MAX_BATCH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 _REQUEST = ("prompt", "seed", *orders.OPTIONS)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_MOST_AT_ONCE = MAX_BATCH
+_MOST_AT_ONCE = 256
 # What a line says in one word, and what it is where the line leaves it out.
 _COMPARED = {"model": "unknown", "revision": "unknown", "dtype": "unknown", "threads": "unknown"}
 _COMPARED |= {"variant": "none", "quantize": "none", "offload": "none", "compile": "none"}

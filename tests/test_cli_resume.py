@@ -214,9 +214,14 @@ def test_artefacts_of_a_stopped_run_are_kept_and_numbered_on(classify: Run, tmp_
     assert pictures("cut") == pictures("whole")
 
 
+def as_usual() -> None:
+    """The tests may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_scheduler_that_ends_the_run_loses_no_row(tiny_model: TinyModel, signum: signal.Signals) -> None:
-    process = start(tiny_model, "-", "--embed", "-o", "feat.npz", stdin=subprocess.PIPE)
+    process = start(tiny_model, "-", "--embed", "-o", "feat.npz", stdin=subprocess.PIPE, preexec_fn=as_usual)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(solid("a.png", (200, 10, 10)).encode() + b"\n")
     process.stdin.flush()
@@ -230,7 +235,7 @@ def test_a_scheduler_that_ends_the_run_loses_no_row(tiny_model: TinyModel, signu
 
 
 def test_signals_that_come_in_pairs_are_one(tiny_model: TinyModel) -> None:
-    process = start(tiny_model, "-", "--embed", "-o", "feat.npz", stdin=subprocess.PIPE)
+    process = start(tiny_model, "-", "--embed", "-o", "feat.npz", stdin=subprocess.PIPE, preexec_fn=as_usual)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(solid("a.png", (200, 10, 10)).encode() + b"\n")
     process.stdin.flush()

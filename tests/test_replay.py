@@ -266,10 +266,3 @@ def test_what_was_put_aside_for_a_gpu_is_made_without_one(made: Any, replay: Run
     Path("a.png").unlink()
     result = replay("-", stdin=json.dumps(line).encode())
     assert (result.code, result.records[0]["replay"]["same"]) == (0, True)
-
-
-def test_a_batch_of_any_size_is_made_again(made: Any) -> None:
-    from commands import generate_recipe
-
-    [line] = made("a car", "-o", "a.png")
-    assert generate_recipe.parse({**line["generate"], "batch": 500}).value["batch"] == 500

@@ -91,5 +91,5 @@ def _refuse_constant(name: str) -> NoReturn:
 def _finite(digits: str) -> float:
     """What `encode` can write again."""
     if not math.isfinite(number := float(digits)):
-        raise ValueError(f"{digits} is larger than any number here")
+        raise ValueError(f"{digits} is not finite")
     return number
