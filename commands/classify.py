@@ -171,9 +171,7 @@ def classify(
         if features:
             features.model, features.revision = classifier.name, classifier.revision
         value = partial(_value, classifier, wanted, naming, features)
-        code = running.drive(
-            outcomes, key, value, writer, report, stats, resume, held.counts.total(), resumable=form == "jsonl" and not features
-        )
+        code = running.drive(outcomes, key, value, writer, report, stats, resume, first=held.counts.total(), resumable=not features)
     if form in ("table", "csv", "tsv") and not quiet:  # JSON lines name their files
         if attention:
             say(f"attention, pictures and arrays: {out or DEFAULT_FOLDER}")

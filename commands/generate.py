@@ -199,8 +199,7 @@ def generate(
     outcomes = stream.run(
         items, making.itself, making.predict, batch_size=generator.batch_size, workers=runtime.decode_workers(), stats=stats
     )
-    done, made = held.lines.counts.total(), making.finished(outcomes)
-    code = running.drive(made, key, making.value, writer, report, stats, resume, done, resumable=form == "jsonl")
+    code = running.drive(making.finished(outcomes), key, making.value, writer, report, stats, resume, first=held.lines.counts.total())
     if defaults.sweeps and naming is not None:
         write_sheet(plan.pictures, plan.count, making.made, overwrite=overwrite, quiet=quiet)
     return code

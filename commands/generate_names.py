@@ -7,7 +7,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from visiontk.artefacts import Naming
+from visiontk.artefacts import Naming, is_folder
 from visiontk.errors import UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -25,7 +25,7 @@ def naming(out: str | None, *, overwrite: bool) -> Naming:
 def suffix(out: str | None) -> str | None:
     """The kind of file that ``-o`` asks for, None where it asks for none. Raises UsageError for one that is not written."""
     found = Path(out or "").suffix
-    if not found or "{" in found or (out and (out.endswith("/") or os.path.isdir(out))):  # noqa: PTH112  Path.is_dir may raise
+    if not out or "{" in found or is_folder(out):
         return None
     if found.lower() not in SUFFIXES:
         raise UsageError(f"-o {out}: {found} is not written; use {', '.join(SUFFIXES)}, or end a folder's name with /")

@@ -109,7 +109,6 @@ class Plan:
         held: the lines that a stopped run left.
         metadata: whether files say how they were made.
         keep: of how many planned pictures ``pictures`` has the first ones, in order, for the contact sheet.
-        count: how many were planned, where some are kept.
         held_places: the index of those that have a line and a file already.
     """
 
@@ -124,12 +123,16 @@ class Plan:
     held: HeldPictures
     metadata: bool = True
     keep: int = 0
-    count: int = 0
     pictures: list[Planned] = field(default_factory=list)
     held_places: set[int] = field(default_factory=set)
     _index: int = 0
     _group: int = 0
     _begun: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many pictures were planned."""
+        return self._index
 
     def check(self, *, init: bool, mask: bool) -> None:
         """Raise UsageError for options of the command line that the model ignores or cannot do, in any combination that is swept.
@@ -202,11 +205,9 @@ class Plan:
             load = partial(self._load, planned)
         except ItemError as error:
             load = partial(_fail, error)
-        if self.keep:
-            self.count += 1
-            if self.count <= self.keep:
-                init = planned.init and Init(planned.init.about, partial(_fail, ItemError("broken", "it is not kept")))
-                self.pictures.append(replace(planned, init=init, mask=None, record={}))  # without the pixels
+        if planned.index < self.keep:
+            init = planned.init and Init(planned.init.about, partial(_fail, ItemError("broken", "it is not kept")))
+            self.pictures.append(replace(planned, init=init, mask=None, record={}))  # without the pixels
         if held:
             self.held_places.add(planned.index)
         if held is None:

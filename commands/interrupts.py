@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_OTHERS = ("SIGTERM", "SIGHUP")
+_OTHERS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
 _held = False
 _pending = False
 _ended = signal.SIGINT
@@ -25,9 +25,8 @@ def install() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, _interrupt)
-    for name in _OTHERS:
-        signum = getattr(signal, name, None)  # Windows has no SIGHUP
-        if signum is not None and signal.getsignal(signum) is signal.SIG_DFL:
+    for signum in _OTHERS:
+        if signal.getsignal(signum) is signal.SIG_DFL:
             signal.signal(signum, _interrupt)
 
 
@@ -56,9 +55,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
         return
     _ended = signal.Signals(signum)
     if signum != signal.SIGINT:  # these come in pairs by themselves, and one says it all; a second Ctrl-C is a person's impatience
-        for name in _OTHERS:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        for other in _OTHERS:
+            signal.signal(other, signal.SIG_IGN)
     if _held and not _pending:
         _pending = True
         return

@@ -17,7 +17,7 @@ from visiontk.records import Item, Record, error_value, schema
 from visiontk.stream import Outcome, Stats
 
 from .console import Report, say
-from .writers import Writer
+from .writers import JsonLines, Writer
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -109,7 +109,8 @@ def drive(
     """Write one line per outcome and return the exit code: 0, or 3 where items failed.
 
     ``value(outcome, index)`` makes what stands under the stage's key; an `ItemError` that it raises fails the item. The index counts on
-    from ``first``, the number of lines that a stopped run left. ``resumable``: whether --resume could go on with what is written.
+    from ``first``, the number of lines that a stopped run left. ``resumable``: whether --resume
+    could go on with JSON lines of this run.
     """
     with report:
         try:
@@ -120,8 +121,10 @@ def drive(
                 report.advance(replace(outcome, error=error), stats)
         except KeyboardInterrupt:
             report.__exit__()
-            hint = "" if resume else ", where FILE.jsonl holds the lines that were written"
-            way = f"; go on with the same command and --resume {resume or 'FILE.jsonl'}{hint}" if resumable else ""
+            way = ""
+            if resumable and isinstance(writer, JsonLines):
+                hint = "" if resume else ", where FILE.jsonl holds the lines that were written"
+                way = f"; go on with the same command and --resume {resume or 'FILE.jsonl'}{hint}"
             say(f"interrupted after {stats.items} items{way}")
             raise
         finally:

@@ -186,7 +186,7 @@ def segment(
         everything, workers, done = _everything(segmenter.knobs, knobs), runtime.decode_workers(), held.counts.total()
         run = Run(key, decisive, segmenter, asked, everything, auto_every, artefacts, held, stats, workers, done)
         outcomes = run.outcomes(running.own_key(held.skip(items), key))
-        return running.drive(outcomes, key, _value, writer, report, stats, resume, resumable=form == "jsonl")
+        return running.drive(outcomes, key, _value, writer, report, stats, resume)
 
 
 def _kinds(save: str | None, out: str | None) -> list[Kind]:

@@ -179,11 +179,11 @@ def read(files: Files, task: Task, dtype: torch.dtype, *, safety: bool = True) -
         if files.checkpoint is not None:
             kind = getattr(diffusers, files.kind)
             options = {"config": str(files.folder), "torch_dtype": dtype, "local_files_only": True, **leave_out}
-            pipeline = _guarded(files.name, lambda: kind.from_single_file(str(files.checkpoint), **options))
+            pipeline = guarded(files.name, lambda: kind.from_single_file(str(files.checkpoint), **options))
             pipeline = auto.from_pipe(pipeline)
         else:
             options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "variant": files.variant, **leave_out}
-            pipeline = _guarded(files.name, lambda: auto.from_pretrained(str(files.folder), **options))
+            pipeline = guarded(files.name, lambda: auto.from_pretrained(str(files.folder), **options))
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and not _filled(part, [file for file in files.weights if file.parent.name == name]):
             raise ModelUnavailable(f"the weights of {files.name} do not fill its {name}; name another model, or fetch it again")
@@ -218,7 +218,8 @@ def switch(pipeline: Any, task: Task) -> Any:
     return other
 
 
-def _guarded(name: str, build: Callable[[], Any]) -> Any:
+def guarded(name: str, build: Callable[[], Any]) -> Any:
+    """What ``build`` reads of a model. Raises ModelUnavailable for whatever goes wrong in it but for memory that runs out."""
     try:
         return build()
     except (MemoryError, torch.OutOfMemoryError):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from visiontk.adapters.generate_quiet import importing
-from visiontk.errors import ModelUnavailable, UsageError, first_line
+from visiontk.errors import UsageError
 from visiontk.runtime import Runtime, memory_errors
 
 from .chance import derive, seed_everything
@@ -67,14 +67,13 @@ def build(plan: GeneratePlan) -> Parts:
         with importing():
             return new_parts(plan.size)
     from visiontk.adapters.generate import locate
+    from visiontk.adapters.generate_weights import guarded
 
     location = locate(plan.model)
     if location.folder is None:
         raise UsageError(f"{plan.model} is one file; name the folder of a model that `visiontk train generate` made")
-    try:
-        parts = read_parts(str(location.folder))
-    except Exception as error:  # configurations and weights of all kinds reach all of diffusers' and transformers' constructors
-        raise ModelUnavailable(f"{plan.model} cannot be read ({first_line(error)[:300]}); name another model") from error
+    folder = str(location.folder)
+    parts: Parts = guarded(plan.model, lambda: read_parts(folder))
     if type(parts.vae).__name__ != "AutoencoderTiny" or parts.scheduler.config.prediction_type != "v_prediction":
         raise UsageError(f"{plan.model} is of another kind than `visiontk train generate` makes; name one that it made")
     size = int(parts.unet.config.sample_size) * FACTOR
