@@ -144,6 +144,6 @@ def _distances(features: Classifier, made: Sequence[Image], truths: Sequence[Ima
     from visiontk.runtime import memory_errors
 
     with memory_errors():
-        pixels = [features.normalise([features.prepare(image) for image in images]) for images in (made, truths)]
+        pixels = [features.normalise([features.whole(image) for image in images]) for images in (made, truths)]
         first, second = (feature_maps(features.model, some) for some in pixels)
         return [float(distance) for distance in perceptual_distance(first, second).cpu()]

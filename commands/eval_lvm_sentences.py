@@ -143,6 +143,9 @@ def _record(record: Record, reading: Reading) -> Item[Sentence]:
     about: Record = {name: record[name] for name in ("path", "frame") if name in record}
     if KEY not in record and "frame" in record:
         return failed(about, ItemError("bad_record", "it is one frame of a video; name the video, or a folder of its frames"))
+    if KEY in record and any(isinstance(value, dict) and "sentence" in value for name, value in record.items() if name != KEY):
+        made = "it is an image that was made already, and answers are made here"
+        return failed(about, ItemError("bad_record", f"{made}; send the lines of `visiontk lvm-prompt` themselves"))
     return Item(about, partial(_prompt, record, reading)) if KEY in record else Item(record, None)
 
 

@@ -95,7 +95,7 @@ class Tally:
             task.answer_costs.join(costs)
             for some in (task.answers, answers):
                 some.add(one.answer)
-            line |= {"answer_perplexity": six_digits(costs.perplexity), **answers.figures()}
+            line |= {**_perplexity(costs, "answer_perplexity"), **answers.figures()}
         return line
 
     def contexts(self) -> Iterator[Record]:
@@ -115,7 +115,7 @@ class Tally:
             if not task.answers.count:
                 continue
             line: Record = {"protocol": PAIRS, "task": name, "answers": task.answers.count}
-            line |= {"pairs": [min(task.pairs), max(task.pairs)], "perplexity": six_digits(task.answer_costs.perplexity)}
+            line |= {"pairs": [min(task.pairs), max(task.pairs)], **_perplexity(task.answer_costs)}
             line |= task.answers.figures()
             line |= {"things": task.answers.iou.count} if "mIoU" in line else {}
             if "distance" in line:
@@ -135,4 +135,9 @@ class Tally:
 def _figures(costs: Costs) -> Record:
     """What is known of costs; of a single token that is given nothing there is no perplexity."""
     about: Record = {"frames": costs.frames, "tokens": costs.tokens}
-    return about | ({"nll": six_digits(costs.mean), "perplexity": six_digits(costs.perplexity)} if costs.tokens else {})
+    return about | ({"nll": six_digits(costs.mean), **_perplexity(costs)} if costs.tokens else {})
+
+
+def _perplexity(costs: Costs, name: str = "perplexity") -> Record:
+    """Nothing where it is infinite, as no JSON holds that; ``nll`` tells of it."""
+    return {name: six_digits(costs.perplexity)} if math.isfinite(costs.perplexity) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,8 +112,14 @@ class Folders:
         return 0 in self.objects
 
     def has(self, frame: str, only: int | None) -> bool:
-        """Whether any object has a mask there. One that has none is hidden: those that appear later have no files before."""
-        return only in (None, *self.objects) and any(frame in frames.files for frames in self.objects.values())
+        """Whether any object has a mask there, or none yet. One that has none is hidden: those that appear later have no files before."""
+        early = self._first is not None and in_order(frame) < self._first
+        return only in (None, *self.objects) and (early or any(frame in frames.files for frames in self.objects.values()))
+
+    @functools.cached_property
+    def _first(self) -> str | None:
+        """Of all masks, as `in_order` has it; None where there are none."""
+        return min((in_order(name) for frames in self.objects.values() for name in frames.files), default=None)
 
     def where(self, frame: str) -> str:
         return f"{self.name} frame {frame}"

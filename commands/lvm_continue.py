@@ -109,8 +109,8 @@ def lvm_continue(
     --pairs      analogies: image, answer, image, answer, ..., query; the answer of the query is made. An odd number of images.
     Context      the model sees so many images at most (the line's "context" says which): the oldest are dropped, pairs as a whole. When
                  images that are made fill it, a quarter is dropped at once.
-    Candidates   each has draws of its own, by --seed and its number: the same, however many are made at once. Where memory runs out, half
-                 as many are made at once.
+    Candidates   each has draws of its own, by --seed and its number: in fp32 the same, however many are made at once. Where memory runs
+                 out, half as many are made at once.
 
     \b
     -o           a folder (visiontk-out/, with names like 00023-next-000.png), a file, or a template with
@@ -140,7 +140,7 @@ def lvm_continue(
     sampling = Sampling(temperature, top_k, top_p, greedy, runtime.seed, candidates)
     sampling.check()
     asked = sampling.told() | ({"quantize": quantize} if quantize else {})
-    held.same_settings(lvm_held.settings_of(asked, score=score, animate=animate is not None), resume)
+    held.same_settings(lvm_held.settings_of(asked, score=score, animate=animate and animate.value), resume)
     outputs = partial(_outputs, format, resume, out, key, None if pipe else number * candidates, quiet=quiet, verbose=verbose)
     broken = [] if pipe else lvm_inputs.unreadable(names)
     if broken:

@@ -103,18 +103,17 @@ class HeldImages:
             return
         strip, animation = (Path(value[key]) if isinstance(value.get(key), str) else None for key in ("strip", "animation"))
         if self.settings is None:
-            self.settings = settings_of(value, score="nll" in value, animate="animation" in value)
+            self.settings = settings_of(value, score="nll" in value, animate=animation.suffix[1:] if animation else None)
             self.dtype = value["dtype"] if isinstance(value.get("dtype"), str) else None
         files = Files(Path(record["path"]), strip, animation)
         self._files[key].append(files)
         self.taken |= {path for path in (files.image, strip, animation) if path is not None}
 
 
-def settings_of(value: Record, *, score: bool, animate: bool) -> Record:
-    """Of what an image is made from, the options; and whether there were those of which either all lines tell or none does."""
-    return {name: value[name] for name in _SETTINGS if name in value} | {
-        name: True for name, given in (("score", score), ("animate", animate)) if given
-    }
+def settings_of(value: Record, *, score: bool, animate: str | None) -> Record:
+    """Of what an image is made from, the options; and those of which either all lines tell or none does."""
+    found: Record = {name: value[name] for name in _SETTINGS if name in value}
+    return found | ({"score": True} if score else {}) | ({"animate": animate} if animate else {})
 
 
 def _option(name: str, value: Any) -> str:

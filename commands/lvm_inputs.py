@@ -25,6 +25,8 @@ def check_names(names: list[str], pairs: bool) -> None:
     if all(os.path.isfile(name) or os.path.isdir(name) for name in names):  # noqa: PTH112, PTH113  Path raises for names too long
         if any(next(listing.walk(name), None) == name for name in names if os.path.isdir(name)):  # noqa: PTH112
             return  # it may not be read, which `unreadable` tells
+        if any(os.path.isfile(name) and _is_video(name) for name in names):  # noqa: PTH113
+            return
         count = listing.count(names)
         if count:
             check_count(count, pairs)

@@ -18,7 +18,7 @@ from visiontk.stream import Outcome, Stats
 
 from . import interrupts, writers
 from .lvm_film import Film
-from .lvm_plan import Named, Plan
+from .lvm_plan import Named, Place, Plan
 from .lvm_progress import ContinueReport
 from .lvm_sentences import Ready
 
@@ -38,8 +38,9 @@ class _Work:
 
     Attributes:
         prompt_nll: of each picture that was given.
-        done: candidate and number of those that have been made.
-        failed: the model gave no numbers for it.
+        done: the tokens of those that have been made, by candidate and number.
+        failed: the model gave no numbers for it, or others than before.
+        changed: what is made of it is not what its files hold.
     """
 
     ready: Ready
@@ -47,8 +48,9 @@ class _Work:
     film: Film
     tokens: Tensor
     prompt_nll: list[float] | None
-    done: set[tuple[int, int]]
+    done: dict[Place, Tensor]
     failed: bool = False
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,18 @@ class Making:
         self.report.begin()
         try:
             for work, frame, seconds in self._frames(works):
+                place = frame.candidate, frame.number
                 if work.failed:
                     continue
-                if not math.isfinite(frame.nll):  # what it has made by then stays
+                if (wrong := self._wrong(work, frame)) is not None:  # what it has made by then stays
                     work.failed = True
-                    yield from self._failed(work.ready, self.model.not_finite())
+                    yield from self._failed(work.ready, wrong)
                     continue
+                if place in work.done:
+                    continue
+                work.done[place] = frame.tokens
                 work.film.add(frame.candidate, frame.number, frame.image)
-                if (frame.candidate, frame.number) in work.named.held:
+                if place in work.named.held:
                     continue
                 outcome = self._write(work, frame, seconds)
                 if outcome.error is None or not self.plan.held.take_failed(work.ready.line):
@@ -157,6 +163,24 @@ class Making:
             self._write_films(works)
             raise
         self._write_films(works)
+
+    def _wrong(self, work: _Work, frame: Frame) -> ItemError | None:
+        """Why a sentence cannot go on from this frame, which may have been made before: by a stopped run, or until memory ran out."""
+        from visiontk.media import embedded
+
+        if not math.isfinite(frame.nll):
+            return self.model.not_finite()
+        place = frame.candidate, frame.number
+        if place in work.done and not frame.tokens.equal(work.done[place]):
+            numbers = f"fewer at once come to other images in {self.model.runtime.dtype_name}"
+            cure = f"--batch-size {self.rows}, or --dtype fp32"
+            return ItemError("too_large", f"memory ran out after image {frame.number + 1}, and {numbers}; begin anew with {cure}")
+        path = work.named.images[place] if place in work.named.held else None
+        if path is not None and path.exists() and not holds(path, embedded.encode(frame.image, path.suffix.lower())):
+            work.changed = True
+            cure = "give the --candidates and --batch-size of that run, or name new files"
+            return ItemError("exists", f"{path} is not what its sentence comes to now, so nothing can follow it; {cure}")
+        return None
 
     def _failed(self, ready: Ready, error: ItemError) -> Iterator[Outcome[Record]]:
         """The line of a sentence that failed, unless a stopped run has left it."""
@@ -173,10 +197,10 @@ class Making:
         named = self.plan.named.pop(ready.index)
         most = None if named.animations else film_strip.MOST if named.strip is not None else 0
         film = Film(ready.images, self.plan.sampling.candidates, pairs=ready.sentence.pairs is not None, most=most)
-        return _Work(ready, named, film, tokens, costs and [_rounded(cost) for cost in costs], set())
+        return _Work(ready, named, film, tokens, costs and [_rounded(cost) for cost in costs], {})
 
     def _frames(self, works: Sequence[_Work]) -> Iterator[tuple[_Work, Frame, float]]:
-        """Each frame once, with the seconds that it took. Memory that runs out halves what is made at once, which is then begun again."""
+        """Frames with the seconds that they took. Memory that runs out halves what is made at once, which is then begun again."""
         todo = deque([_Piece(tuple(range(len(works))), 0, self.plan.sampling.candidates)])
         while todo:
             piece = todo.popleft()
@@ -201,10 +225,7 @@ class Making:
             for frames in running:
                 seconds = (time.perf_counter() - begun) / len(frames)
                 for frame in frames:
-                    work = works[piece.places[frame.sentence]]
-                    if (frame.candidate, frame.number) not in work.done:
-                        work.done.add((frame.candidate, frame.number))
-                        yield work, frame, seconds
+                    yield works[piece.places[frame.sentence]], frame, seconds
                 self.report.step()
                 begun = time.perf_counter()
 
@@ -242,7 +263,7 @@ class Making:
     def _write_films(self, works: Sequence[_Work]) -> None:
         """Strips and animations of what there is. Raises OutputError."""
         with interrupts.held():
-            for work in works:
+            for work in (work for work in works if not work.changed):
                 if work.named.strip is not None and work.film.write_strip(work.named.strip):
                     self.films.append(f"a film strip is in {work.named.strip}")
                 for candidate, path in enumerate(work.named.animations):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiontk.artefacts import Naming, is_folder
+from visiontk.artefacts import Naming, is_folder, is_same
 from visiontk.errors import ItemError
 from visiontk.records import Item, Record
 
@@ -70,6 +70,7 @@ class Plan:
     held: HeldImages
     named: dict[int, Named] = field(default_factory=dict)
     _beside: dict[str, Naming] = field(default_factory=dict)
+    _filmed: set[Path] = field(default_factory=set)
     _left_over: bool = False
 
     def items(self, sentences: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
@@ -93,7 +94,7 @@ class Plan:
         if self.held and not held and line is not None and self.held.take_lost(line):
             if self.naming is not None:  # its names are used up, so that others come to those of a run without a stop
                 first, *_ = [self._path(index, sentence, *place) for place in places]
-                self._films(first, sentence, {})
+                self._films(first, sentence, {}, [])
             return False
         if self.naming is None:
             self.named[index] = Named({}, frozenset(), None, [], frozenset())
@@ -102,7 +103,7 @@ class Plan:
         for place in places:
             if place not in held:
                 images[place] = self._image(index, sentence, *place)
-        strip, animations = self._films(images[places[0]], sentence, held)
+        strip, animations = self._films(images[places[0]], sentence, held, images.values())
         if held:
             replace |= {path for path in (strip, *animations) if path is not None}
         self.named[index] = Named(images, frozenset(held), strip, animations, frozenset(replace))
@@ -121,7 +122,11 @@ class Plan:
         """The file of an image. Raises ItemError."""
         path = self._path(index, sentence, candidate, number)
         assert self.naming is not None
-        if self.naming.overwrite or not os.path.lexists(path):
+        if not os.path.lexists(path):
+            return path
+        if _is_one_of(path, sentence.names):
+            raise ItemError("exists", f"{path} is what was read; choose another place with -o")
+        if self.naming.overwrite:
             return path
         # A stopped run may have written one image whose line it wrote no more. It stays if it is what is made now, and nothing else does.
         if self.held.resumed and not self._left_over:
@@ -139,7 +144,7 @@ class Plan:
         fields = {"sentence": f"{index:04d}", "number": f"{number:03d}", "candidate": str(candidate), "seed": str(self.sampling.seed)}
         name = partial(self.naming.name, sentence.about, index, kind, self.suffix, **fields, model=generate_names.model_slug(self.model))
         path = name()
-        while path in self.held.taken:
+        while path in self.held.taken or path in self._filmed:
             path = name()
         return path
 
@@ -148,20 +153,20 @@ class Plan:
         promised = {path for found in held for path in (found.strip, found.animation) if path is not None}
         return (self.strip or self.animation is not None) and any(not path.exists() for path in promised)
 
-    def _films(self, image: Path, sentence: Sentence, held: dict[Place, Files]) -> tuple[Path | None, list[Path]]:
-        """The strip, where one is drawn, and the animations: those of lines that are there, or new names beside the first image."""
+    def _films(self, image: Path, sentence: Sentence, held: dict[Place, Files], images: Collection[Path]) -> tuple[Path | None, list[Path]]:
+        """The strip, where one is drawn, and the animations: those of lines that are there, or new names beside the first of ``images``."""
         strip = next((found.strip for found in held.values() if found.strip), None)
         if strip is None and self.strip:
-            strip = self._film(image, sentence, "strip", ".png")
+            strip = self._film(image, sentence, "strip", ".png", images)
         animations = []
         for candidate in range(self.sampling.candidates) if self.animation else ():
             own = next((found.animation for (other, _), found in held.items() if other == candidate and found.animation), None)
             kind = f"c{candidate}-animation" if self.sampling.candidates > 1 else "animation"
-            animations.append(own or self._film(image, sentence, kind, self.animation or ""))
+            animations.append(own or self._film(image, sentence, kind, self.animation or "", images))
         return strip, animations
 
-    def _film(self, image: Path, sentence: Sentence, kind: str, suffix: str) -> Path:
-        """A name beside the images, under another number where there is such a file."""
+    def _film(self, image: Path, sentence: Sentence, kind: str, suffix: str, images: Collection[Path]) -> Path:
+        """A name beside the images, under another number where there is such a file, or one of them has it."""
         assert self.naming is not None
         folder = f"{image.parent}/"
         naming = self._beside.setdefault(folder, Naming(folder, self.naming.overwrite, aside=True))
@@ -169,6 +174,12 @@ class Plan:
         one_file = out is not None and "{" not in out and not is_folder(out)
         about = {"path": str(image)} if one_file else sentence.about
         path = naming.path(about, 0, kind, suffix)
-        while path in self.held.taken:
+        while path in self.held.taken or path in images or (os.path.lexists(path) and _is_one_of(path, sentence.names)):
             path = naming.path(about, 0, kind, suffix)
+        self._filmed.add(path)
         return path
+
+
+def _is_one_of(path: Path, names: Iterable[str]) -> bool:
+    """Whether a file is one of those."""
+    return any(is_same(path, name) for name in names)

@@ -47,6 +47,7 @@ class Files:
         self._folder = paths[0] if paths[0].is_dir() else None
         self._paths = paths
         self._taken = 0
+        self._shows: dict[Path, str] = {}  # whose mask one of the folder is
 
     def __call__(self, item: Item[Image], image: Image, place: int) -> IndexMap | None:
         path = self._path(item, place)
@@ -72,11 +73,16 @@ class Files:
         if self._folder is None:
             self.pass_over(place)
             return self._paths[place] if place < len(self._paths) else None
-        stem, frame = Path(str(item.record.get("path", ""))).stem, item.record.get("frame")
-        # As `visiontk segment --save masks` names those of pictures and of frames, and as data sets do.
-        names = (stem, f"{stem}-masks") if frame is None else (f"{stem}/{frame:05d}",)
+        about, frame = Path(str(item.record.get("path", ""))), item.record.get("frame")
+        stem, parent = about.stem, about.absolute().parent.name
+        # As `visiontk segment --save masks` names those of pictures and of frames, and as data sets do: of a video in its folder.
+        names = (f"{parent}/{stem}", stem, f"{stem}-masks") if frame is None else (f"{stem}/{frame:05d}",)
         paths = (self._folder / f"{name}{suffix}" for name in names for suffix in (".png", ".tif", ".tiff", ".bmp", ".gif"))
-        return next((path for path in paths if path.is_file()), None)
+        path = next((path for path in paths if path.is_file()), None)
+        if path is not None and frame is None and self._shows.setdefault(path, str(about)) != str(about):
+            cure = f"put the masks of each into a folder of its own, as {self._folder / parent}"
+            raise ItemError("bad_prompt", f"the mask {path} is that of {self._shows[path]}, which is called alike; {cure}")
+        return path
 
 
 class Segmented:

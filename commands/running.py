@@ -42,6 +42,7 @@ def inputs_or_pipe(
         raise UsageError(f"there is no input; name {what}") from error
     if os.isatty(0) or (not inputs and stat.S_ISDIR(mode)):
         raise UsageError(f"there is no input; name {what}, or send {sent} through a pipe")
+    os.set_blocking(0, True)  # who started this may have it otherwise, and what is not there yet would read as the end
     # Unbuffered: a line is read as soon as it is there, and a thread that waits here does not hold up the exit.
     return names, io.FileIO(0, closefd=False)
 
@@ -80,9 +81,9 @@ def only_one(items: Iterable[T], noun: str) -> Iterator[T]:
     return iter(found)
 
 
-def held_lines(file: Path | None, stage: str) -> resuming.Held:
-    """What ``--resume FILE`` holds; nothing without it."""
-    return resuming.read_held(file, stage) if file else resuming.Held()
+def held_lines(file: Path | None, stage: str, note: resuming.Note | None = None) -> resuming.Held:
+    """What ``--resume FILE`` holds; nothing without it. ``note`` as `resume.read_held` takes it."""
+    return resuming.read_held(file, stage, note=note) if file else resuming.Held()
 
 
 def same_model(held: resuming.Held, model: str, revision: str, file: Path | None) -> None:

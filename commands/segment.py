@@ -20,6 +20,7 @@ from . import classify_view, options, running, segment_clip_files, segment_outpu
 from .console import Report, introduce, say, warner
 from .segment_inputs import Run
 from .segment_outputs import Artefacts, Kind
+from .segment_rows import Rows
 from .segment_sheet import Sheet
 from .segment_stale import EarlierObjects
 
@@ -122,6 +123,7 @@ def segment(
       yolo      a text file of polygons for each picture or frame; the class is the id - 1
       npz       masks (N, height, width), ids, scores, and frames of a video
       coco      one JSON for the run, with RLE; the category is the id
+    -o is a folder, a file, or a template with {stem} {name} {parent} {frame} {index} {kind}.
 
     A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) and of one size is one video, and so are those of a pattern as
     frames/%05d.jpg; the overlay has 24 frames a second.
@@ -152,7 +154,8 @@ def segment(
     from visiontk.media.video import VIDEO_SUFFIXES
 
     key = running.stage_key(stage, "segment")
-    held = running.held_lines(resume, key)
+    row_lines = Rows(key)
+    held = running.held_lines(resume, key, row_lines.note)
     decisive = _decisive(span, asked, knobs, auto_every)
     segment_prompts.same(held, asked, decisive, resume)
     if pipe is None:  # whose records may have prompts of their own
@@ -170,6 +173,8 @@ def segment(
 
     segmenter = load(in_force.get("model.segment", model).value, runtime)
     running.same_model(held, segmenter.name, segmenter.revision, resume)
+    segment_prompts.same_dtype(held, segmenter.runtime.dtype_name, resume)
+    decisive |= {} if segmenter.runtime.dtype_name == segment_prompts.USUAL_DTYPE else {"dtype": segmenter.runtime.dtype_name}
     introduce(segmenter, quiet=quiet, verbose=verbose)
 
     from visiontk import listing, sources
@@ -184,8 +189,8 @@ def segment(
     stats = stream.Stats()
     with artefacts:
         everything, workers, done = _everything(segmenter.knobs, knobs), runtime.decode_workers(), held.counts.total()
-        run = Run(key, decisive, segmenter, asked, everything, auto_every, artefacts, held, stats, workers, done)
-        outcomes = run.outcomes(running.own_key(held.skip(items), key))
+        run = Run(key, decisive, segmenter, asked, everything, auto_every, artefacts, held, row_lines, stats, workers, done)
+        outcomes = run.outcomes(running.own_key(held.skip(row_lines.singles(items)), key))
         return running.drive(outcomes, key, _value, writer, report, stats, resume)
 
 

@@ -72,7 +72,7 @@ class ClipFiles:
         bare: Path | None = None
         for kind in artefacts.kinds:
             if kind in BARE:
-                self._paths[kind] = bare = bare or naming.path(about, index, "", "")
+                self._paths[kind] = bare = bare or naming.path(about, index, Kind.masks.shown if "{kind}" in (naming.out or "") else "", "")
             elif kind is not Kind.coco:
                 self._paths[kind] = naming.path(about, index, kind.shown, CLIP_SUFFIXES.get(kind, ""))
             if kind in SUFFIXES and kind not in CLIP_SUFFIXES:

@@ -20,6 +20,7 @@ from . import running, segment_prompts
 from .segment_clip_files import ClipFiles
 from .segment_outputs import Artefacts, Seen
 from .segment_prompts import Prompts
+from .segment_rows import Rows
 from .segment_tracking import Job, Tracked, track
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Run:
         everything, every: how ``auto`` looks for everything, and on each how many-th frame of a video.
         artefacts: what is written beside the lines.
         held: the lines that a stopped run left.
+        rows: which of them are of pictures that were the frames of a video.
         workers: threads that decode pictures.
         count: items so far, those of the stopped run with them.
     """
@@ -56,6 +58,7 @@ class Run:
     every: int | None
     artefacts: Artefacts
     held: Held
+    rows: Rows
     stats: stream.Stats
     workers: int
     count: int = 0
@@ -130,7 +133,7 @@ class Run:
         if first is None:
             raise ItemError("no_frame", f"the video ends before frame {span.start}; choose another --start")
         wanted = segment_prompts.resolve(found, first.image.width, first.image.height)
-        job = Job(wanted, segment_prompts.auto_frame(found), self.everything, self.every, span)
+        job = Job(wanted, segment_prompts.auto_frame(found), self.everything, self.every, span, clip.lines is not None)
         frames = itertools.chain((first,), frames)
         del first  # or it would be kept for as long as the video takes
         last = job.turn if span.direction == "backward" and not job.nothing else span.end
@@ -149,6 +152,8 @@ class Run:
             line = {**item.record, **clip.line(start + len(lines))}
             if not self.held.has(line):
                 break
+            if clip.lines is not None:
+                self.rows.check_frame(line)
             lines.append(line)
         return lines
 

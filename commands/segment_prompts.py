@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from visiontk.adapters.segment import ObjectPrompt
 
 DEFAULT = "point"
+USUAL_DTYPE = "fp32"  # lines say which other one it was
 _SAYS_FRAME = re.compile(r"@\d+(#\d+)?\s*$")
 _BINARY = ([1], [255])  # the values of a mask that shows one object and does not number it
 _VOID = 255
@@ -101,7 +102,7 @@ class Prompts:
 
     def of_clip(self, record: Record, lines: Sequence[Record] = ()) -> tuple[list[Prompt], list[str] | None]:
         """As `of`, for a video, whose frames may have ``lines`` with prompts of their own. Raises UsageError as `Span.check_turn` does."""
-        if any("prompts" in line for line in lines[1:]):
+        if any("prompts" in line for line in lines):
             record = {**record, "prompts": self._of_lines(lines)}
         found, texts = self.of(record)
         if texts is not None:
@@ -169,12 +170,20 @@ def same(held: Held, asked: Prompts, options: Record, file: Path | None) -> None
     if held.prompts is not None and held.prompts != asked.texts:
         before, now = (", ".join(texts) for texts in (held.prompts, asked.texts))
         raise UsageError(f"{file} was written with other prompts ({before}) than this run has ({now}); give the same, or name a new file")
-    changed = [] if held.model is None else [name for name in {**held.options, **options} if held.options.get(name) != options.get(name)]
+    others = {name: value for name, value in held.options.items() if name != "dtype"}  # as is known when the model is there
+    changed = [] if held.model is None else [name for name in {**others, **options} if others.get(name) != options.get(name)]
     if "prompts_digest" in changed:
         raise UsageError(f"the files of prompts hold something else than when {file} was written; take those again, or name a new file")
     if changed:
-        before, now = (", ".join(_option(name, some.get(name)) for name in changed) for some in (held.options, options))
-        raise UsageError(f"{file} was written with {before} and this run has {now}; give the same, or name a new file")
+        was, now = (", ".join(_option(name, some.get(name)) for name in changed) for some in (others, options))
+        raise UsageError(f"{file} was written with {was} and this run has {now}; give the same, or name a new file")
+
+
+def same_dtype(held: Held, now: str, file: Path | None) -> None:
+    """Raise UsageError where ``--resume`` would put what was computed in two types of numbers into one file, and into one video's masks."""
+    before = held.options.get("dtype", USUAL_DTYPE)
+    if held.model is not None and before != now:
+        raise UsageError(f"{file} was written in {before} and this run computes in {now}; give --dtype {before}, or name a new file")
 
 
 def _option(name: str, value: Any) -> str:
@@ -243,6 +252,8 @@ def _check_number(prompt: Prompt) -> None:
     if not isinstance(prompt.mask, str):
         return
     values = _values(prompt.mask)
+    if not values:
+        raise UsageError(f"the mask {prompt.mask} is empty; give one that shows something")
     if len(values) > 1 and prompt.object_id not in values:
         some = ", ".join(map(str, values[:8])) + (" ..." if len(values) > 8 else "")
         raise UsageError(f'the prompt "{prompt.text}" is of object {prompt.object_id}, and {prompt.mask} has {some}; choose one of these')

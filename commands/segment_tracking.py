@@ -36,13 +36,19 @@ class Tracked:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be tracked. ``auto_frame``: where everything is looked for, as ``everything`` says, and then on each ``every``-th."""
+    """What is to be tracked.
+
+    Attributes:
+        auto_frame: where everything is looked for, as ``everything`` says, and then on each ``every``-th.
+        pictures: whether each frame is a file of its own.
+    """
 
     prompts: Sequence[ObjectPrompt]
     auto_frame: int | None
     everything: Everything
     every: int | None
     span: Span
+    pictures: bool = False
 
     @property
     def auto(self) -> Auto | None:
@@ -78,8 +84,8 @@ class Feed:
     Those that it has not answered yet wait here. An error ends them early and is raised by `check`, when the model has answered all.
     """
 
-    def __init__(self, frames: Iterator[VideoFrame], end: int | None = None) -> None:
-        self._frames, self._end = frames, end
+    def __init__(self, frames: Iterator[VideoFrame], end: int | None = None, *, pictures: bool = False) -> None:
+        self._frames, self._end, self._pictures = frames, end, pictures
         self._waiting: dict[int, VideoFrame] = {}
         self._error: ItemError | None = None
         self._size: tuple[int, int] | None = None
@@ -126,10 +132,8 @@ class Feed:
         self._size = self._size or image.size
         if image.size != self._size:
             was, now = (f"{width}x{height}" for width, height in (self._size, image.size))
-            raise ItemError(
-                "broken",
-                f"the frame has {now} pixels and the first one {was}; make all of one size, or take pictures one by one with --no-sequence",
-            )
+            cure = "make all of one size, or take them one by one with --no-sequence" if self._pictures else "encode it anew at one size"
+            raise ItemError("broken", f"the frame has {now} pixels and the first one {was}; {cure}")
 
 
 def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Iterator[Tracked]:
@@ -143,13 +147,14 @@ def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Itera
         ItemError: a frame cannot be read (after those before it), or a prompt's frame never came.
         OutputError: the temporary files cannot be written.
     """
-    feed = Feed(frames, job.span.end)
+    frames, length = _counted(frames, job)
+    feed = Feed(frames, job.span.end, pictures=job.pictures)
     if job.nothing:
         yield from (Tracked(frame, []) for frame in feed)
         feed.check(job)
         return
     if job.span.direction == "forward" or (job.span.direction == "both" and job.turn == job.span.start):
-        yield from _forward(segmenter, feed, job)
+        yield from _forward(segmenter, feed, job, length)
         feed.check(job)
         return
 
@@ -162,32 +167,46 @@ def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Itera
                 break
         if feed.last is None or feed.last < job.turn:
             feed.check(job)
-        _backward(segmenter, kept, found, job)
+        _backward(segmenter, kept, found, job, length or job.span.start + len(kept))
         first = (kept.frame(number) for number in range(len(kept)))
         if job.span.direction == "backward":
             yield from (_read(found, job, frame) for frame in itertools.islice(first, len(found)))
             return
-        for tracked in _forward(segmenter, Feed(itertools.chain(first, feed), job.span.end), job):
+        for tracked in _forward(segmenter, Feed(itertools.chain(first, feed), job.span.end), job, length):
             yield _merged(tracked, _read(found, job, tracked.frame)) if tracked.frame.index <= job.turn else tracked
         feed.check(job)
 
 
-def _forward(segmenter: Segmenter, feed: Feed, job: Job) -> Iterator[Tracked]:
+def _counted(frames: Iterator[VideoFrame], job: Job) -> tuple[Iterator[VideoFrame], int | None]:
+    """The frames, and how many the video has where the model would take the span for all of it; `LOOK_AHEAD` are as many as more are.
+
+    An end among the first frames changes no answer before it: a few frames more are read, and not answered.
+    """
+    from visiontk.adapters.segment_video import LookAhead
+
+    end = job.span.end
+    if end is None or end >= LOOK_AHEAD - 1 or job.nothing:
+        return frames, None
+    ahead = LookAhead(frames)
+    return ahead, job.span.start + ahead.count(LOOK_AHEAD - job.span.start)
+
+
+def _forward(segmenter: Segmenter, feed: Feed, job: Job, length: int | None) -> Iterator[Tracked]:
     for number in range(job.span.start, job.first):
         if (frame := next(feed, None)) is None:
             return
         assert frame.index == number
         yield Tracked(frame, [])
-    for answer, seconds in _timed(segmenter.video(feed.pairs(), job.prompts, auto=job.auto), feed):
+    for answer, seconds in _timed(segmenter.video(feed.pairs(), job.prompts, auto=job.auto, length=length), feed):
         yield Tracked(feed.answered(answer.frame), answer.objects, seconds)
 
 
-def _backward(segmenter: Segmenter, kept: FrameSpool, found: Spool, job: Job) -> None:
+def _backward(segmenter: Segmenter, kept: FrameSpool, found: Spool, job: Job, length: int) -> None:
     """Track from the turn down to the start of the span; what is found comes into a spool in falling order."""
     prompts = job.prompts if job.span.direction == "backward" else job.starts()
     numbers = range(job.turn - job.span.start, -1, -1)
     feed = Feed(kept.frame(number) for number in numbers)
-    answers = segmenter.video(feed.pairs(), prompts, reverse=True, auto=job.auto, length=job.span.start + len(kept))
+    answers = segmenter.video(feed.pairs(), prompts, reverse=True, auto=job.auto, length=length)
     for answer, seconds in _timed(answers, feed):
         feed.answered(answer.frame)
         found.append(_write(answer.objects, seconds))

@@ -60,6 +60,8 @@ def choose(
     check(requested, resume)
     if resume:
         return name, JsonLines(_open_for_append(resume), str(resume))
+    if out == "-" and requested is not None:
+        raise UsageError(f"-o - puts a file on the output, and --format {requested} the lines; leave one of them out")
     if out == "-":
         return "bytes", Nothing()
     if name == "jsonl":

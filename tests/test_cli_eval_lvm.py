@@ -249,9 +249,7 @@ def test_pictures_are_compared_by_their_squared_error_and_by_features(evaluate: 
         made = answer(lvm, record, GREEDY)
         [truth] = opened([record["lvm_prompt"]["truth"]])
         errors.append((((made / 255) - np.asarray(truth) / 255) ** 2).mean())
-        maps = [
-            feature_maps(classifier.model, classifier.normalise([classifier.prepare(image)])) for image in (Image.fromarray(made), truth)
-        ]
+        maps = [feature_maps(classifier.model, classifier.normalise([classifier.whole(image)])) for image in (Image.fromarray(made), truth)]
         distances.append(float(perceptual_distance(*maps)))
         costs = bare_costs(lvm, folder, [*opened(record["lvm_prompt"]["frames"]), truth])
         assert line["mse"] == pytest.approx(errors[-1], rel=SIX_DIGITS)
@@ -266,6 +264,38 @@ def test_pictures_are_compared_by_their_squared_error_and_by_features(evaluate: 
     assert [one["kind"] for one in of(result)] == ["image", "answer"] * 3
     assert [one["frames"] for one in of(result)] == [3, 3, 3, 3, 1, 1]
     assert result.records[-1]["sampling"] == {"greedy": True} and result.records[-1]["features"]["model"] == "tiny-vit"
+
+
+def test_the_borders_of_pictures_are_seen_too(evaluate: Evaluate) -> None:
+    """Also by a network whose pictures lose their borders where they are classified."""
+    from commands.eval_lvm_measure import _distances
+
+    classifier: Any = visiontk.load("classify", "efficientnet-lite0", visiontk.Runtime(device="cpu", dtype="fp32"))
+    assert classifier.data_config["crop_pct"] < 0.9
+    picture = drawn(1, (256, 256))
+    framed = Image.new("RGB", picture.size, (255, 0, 255))
+    framed.paste(picture.crop((12, 12, 244, 244)), (12, 12))
+    assert classifier.whole(picture).shape == (1, 3, 224, 224)
+    same, other = _distances(classifier, [picture, picture], [picture, framed])
+    assert same == pytest.approx(0, abs=1e-6) and other > 0.01
+
+
+def test_images_that_were_made_from_a_prompt_are_no_prompts(evaluate: Evaluate) -> None:
+    prompt = save_prompt("a", "rotate", 3)
+    made = {**prompt, "path": "a-answer.png", "lvm": {"model": "m", "revision": "r", "sentence": prompt["lvm_prompt"]["frames"]}}
+    result = evaluate("-", "--each", stdin=to_lines([prompt, made]))
+    assert result.code == 3 and of(result, figures.PAIRS)[0]["answers"] == 1
+    error = result.records[1]["error"] if "error" in result.records[1] else result.records[1]["lvm"]["error"]
+    assert error["kind"] == "bad_record" and "send the lines of `visiontk lvm-prompt` themselves" in error["message"]
+
+
+def test_a_perplexity_beyond_all_numbers_is_left_out(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = VisualSentenceModel.score
+    monkeypatch.setattr(VisualSentenceModel, "score", lambda self, sentence: whole(self, sentence) + 800)
+    result = evaluate("-", "--each", stdin=to_lines([save_prompt("a", "rotate", 3)]))
+    assert result.code == 0, result.stderr
+    assert all(record["nll"] > 800 for record in result.records if "nll" in record)
+    assert not any("perplexity" in name for record in result.records for name in record if name != "protocol")
 
 
 def test_masks_are_compared_by_the_nearest_colours_of_the_palette(evaluate: Evaluate, lvm: VisualSentenceModel) -> None:

@@ -69,7 +69,7 @@ def index_png(file: str, *numbers: int, size: tuple[int, int] = (WIDTH, HEIGHT))
     found = np.zeros(size[::-1], np.uint8)
     for place, number in enumerate(numbers):
         found[:, 10 * place : 10 * place + 10] = number
-    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).parent.mkdir(exist_ok=True, parents=True)
     Image.fromarray(found).save(file)
 
 
@@ -317,6 +317,20 @@ def test_masks_of_a_folder_go_by_name_and_their_colours_are_one_palette(prompt: 
     assert answers[1] == [colours[0], colours[3], *background[2:]]
     assert answers[2] == [colours[2], *background[1:]]
     assert np.array_equal(pixels(value["frames"][0]), np.asarray(square(0)))
+
+
+def test_masks_of_frames_lie_in_a_folder_of_their_video(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    """As `visiontk segment --save masks` and `visiontk tiny render clips` lay them out; frames of all videos are called alike."""
+    for video, columns in (("x", (1,)), ("y", (0, 1))):
+        Path(video).mkdir()
+        drawn(len(columns)).save(f"{video}/00000.png")
+        index_png(f"masks/{video}/00000.png", *columns)
+    value = only(valid(prompt("segment", "x/00000.png", "--query", "y/00000.png", "--masks", "masks")))
+    behind, thing = value["palette"]
+    rows = [pixels(file)[30, 5:60:10].tolist() for file in (value["frames"][1], value["truth"])]
+    assert rows == [[thing if column == wanted else behind for column in range(6)] for wanted in (0, 1)]
+    wrong = prompt("segment", "x/00000.png", "--query", "y/00000.png", "--masks", "masks/x")
+    assert wrong.code == 3 and "masks/x/00000.png is that of x/00000.png, which is called alike" in wrong.stderr
 
 
 def test_masks_may_be_files_in_the_order_of_the_pictures(prompt: Prompt, pictures: list[str], valid: Valid) -> None:

@@ -124,6 +124,7 @@ def test_more_images_than_before_go_on_with_the_same_draws(run: Run, folder: Pat
         (["--top-p", "0.5"], [], "--top-p 0.5 and this run has no --top-p"),
         (["--greedy"], ["--seed", "3"], "--greedy and this run has no --greedy"),
         ([], ["--quantize", "int8"], "no --quantize and this run has --quantize int8"),
+        (["--animate", "mp4"], ["--animate", "webp"], "--animate mp4 and this run has --animate webp"),
         ([], ["--score", "--temperature", "2"], "--temperature 1.0, no --score and this run has --temperature 2.0, --score"),
     ],
 )
@@ -149,6 +150,21 @@ def test_a_run_in_another_dtype_is_refused(run: Run, folder: Path) -> None:
     assert again.code == 2
     assert again.error == "out.jsonl was written in bf16 and this run computes in fp32; give --dtype bf16, or name a new file"
     assert run(*base, "--dtype", "bf16", "-n", "2").code == 0 and len(read("out.jsonl")) == 2
+
+
+def test_an_image_that_is_not_what_is_made_now_is_not_gone_on_from(run: Run, folder: Path) -> None:
+    """As in bf16, where another number of candidates rounds otherwise. Nothing is written, the strip neither."""
+    names = row(2)
+    base = ["lvm-continue", "-m", str(folder), *names, "-o", "o/", "--resume", "out.jsonl"]
+    assert run(*base, "-n", "2").code == 0
+    Image.new("RGB", (SIDE, SIDE)).save("o/1-next-001.png")
+    before = files()
+    again = run(*base, "-n", "4")
+    said = "o/1-next-001.png is not what its sentence comes to now, so nothing can follow it"
+    assert again.code == 3 and said in again.stderr and files() == before
+    assert [record["lvm"].get("error", {}).get("kind") for record in read("out.jsonl")] == [None, None, "exists"]
+    Path("o/1-next-001.png").unlink()
+    assert run(*base, "-n", "3").code == 0 and sorted(files()) == ["1-next-000.png", "1-next-002.png", "1-strip.png"]
 
 
 def test_what_cannot_be_read_is_said_once_without_a_model(run: Run) -> None:

@@ -240,6 +240,10 @@ def test_masks_binary_and_indexed(run: Run, trackers: list[ColourTracker]) -> No
     Image.fromarray(both[:-1]).save("small.png")
     kind, message = error(run("segment", "a.png", "-p", "mask:small.png").records[0])
     assert kind == "bad_prompt" and "80x47" in message and "80x48" in message
+    Image.new("L", SIZE).save("none.png")
+    for text in ("mask:none.png", "mask:none.png#3"):
+        empty = run("segment", "a.png", "-p", text)
+        assert (empty.code, empty.error) == (2, "the mask none.png is empty; give one that shows something")
 
 
 def test_masks_that_number_no_objects_or_lack_the_one_asked_for(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
@@ -407,6 +411,17 @@ def test_pictures_of_a_folder_are_a_video_where_they_are_numbered(run: Run, trac
     assert all("frame" not in record for record in records[:FRAMES]), "each file is read as a picture by the next stage"
     assert [boxes(record) for record in records[:FRAMES]] == [{1: box("red", number)} for number in range(FRAMES)]
     assert [len(call["frames"]) for call in trackers[-1].asked if isinstance(call, dict)] == [FRAMES, 3, FRAMES]
+
+
+def test_numbered_animations_of_a_folder_are_a_video_each(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    Path("in").mkdir()
+    for number in range(2):
+        first, *rest = [picture(frame) for frame in range(4)]
+        first.save(f"in/clip_{number}.gif", save_all=True, append_images=rest, duration=100)
+    for options in ([], ["--sequence"], ["--no-sequence"]):
+        records = valid(run("segment", "in", "-p", "point:9,13", *options))
+        found = [(record["path"], record["frame"]) for record in records]
+        assert found == [(f"in/clip_{number}.gif", frame) for number in range(2) for frame in range(4)]
 
 
 def test_masks_beside_the_frames_of_a_set_like_davis_are_no_input(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
@@ -745,6 +760,31 @@ def test_frames_of_two_sizes(run: Run, trackers: list[ColourTracker], valid: Val
     assert (len(frames), other["path"], error(other)[0]) == (8, "in/00008.png", "not_an_image")
 
 
+def test_a_video_that_changes_its_size_cannot_be_taken_in_pictures(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    for name, size in (("a.ts", SIZE), ("b.ts", (64, 32))):
+        with av.open(name, "w", format="mpegts") as container:
+            stream: Any = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "1", "bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            for number in range(4):
+                container.mux(stream.encode(av.VideoFrame.from_image(picture(number).resize(size))))  # type: ignore[no-untyped-call]
+            container.mux(stream.encode())
+    Path("c.ts").write_bytes(Path("a.ts").read_bytes() + Path("b.ts").read_bytes())
+    *frames, other = valid(run("segment", "c.ts", "-p", "point:9,13"), 3)
+    assert len(frames) >= 3 and "error" not in frames[-1]["segment"]
+    assert error(other) == ("broken", "the frame has 64x32 pixels and the first one 80x48; encode it anew at one size")
+
+
+def test_a_file_that_ends_before_its_index_is_told_to_be_cut(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    whole = Path(save_clip("clip.mp4")).read_bytes()
+    assert whole.rindex(b"moov") > len(whole) // 2
+    for keep in (200, len(whole) // 3, whole.rindex(b"moov") - 8):
+        Path("cut.mp4").write_bytes(whole[:keep])
+        (only,) = valid(run("segment", "cut.mp4", "-p", "point:9,13"), 3)
+        assert error(only)[0] == "broken" and keep
+        if keep < whole.rindex(b"moov") - 8:
+            assert error(only)[1] == "the file ends before what says how to read it; get a whole copy of it"
+
+
 # Memory
 
 
@@ -833,6 +873,9 @@ def test_each_line_of_a_sequence_may_have_prompts(run: Run, trackers: list[Colou
     assert boxes(records[LATE])[2] == box("blue", LATE)
     part = valid(run("segment", "-", "--sequence", "--start", "2", stdin="\n".join(map(json.dumps, lines)).encode()))
     assert [sorted(boxes(record)) for record in part] == [[]] * (LATE - 2) + [[2]] * (FRAMES - LATE), "each on its own frame"
+    del lines[LATE]["prompts"]
+    part = valid(run("segment", "-", "--sequence", "--start", "2", stdin="\n".join(map(json.dumps, lines)).encode()))
+    assert [boxes(record) for record in part] == [{}] * (FRAMES - 2), "that of a frame before --start moves to no other"
 
 
 def test_pictures_that_are_named_out_of_order_are_told(run: Run, trackers: list[ColourTracker]) -> None:

@@ -222,6 +222,11 @@ def test_the_metric_reads_both_layouts(run: Run, trackers: list[ColourTracker]) 
         result = run("eval", "segment", kind, "truth", "--protocol", "sav")
         assert result.code == 0, result.stderr
         assert {record["J&F"] for record in result.records} == {1.0}
+    for kind in ("masks", "binary"):  # before an object's first prompt there is nothing of it
+        run("segment", "clip.mp4", "-p", "point:55,30@4#4", "--save", kind, "-o", f"late-{kind}")
+    assert names("late-binary") == ["clip/004/00004.png", "clip/004/00005.png"]
+    late = [run("eval", "segment", f"late-{kind}", "truth", "--protocol", "sav") for kind in ("masks", "binary")]
+    assert [result.code for result in late] == [0, 0] and late[0].records == late[1].records
 
 
 def test_the_metric_reads_a_truth_that_is_laid_out_and_numbered_as_sav_is(run: Run, trackers: list[ColourTracker]) -> None:
@@ -301,6 +306,16 @@ def test_names_templates_and_one_file(run: Run, trackers: list[ColourTracker]) -
     assert files(run("segment", "a.png", "-p", "point:15,15", "--save", "cutout", "-o", "red.png")) == [{"cutout": ["red.png"]}]
     assert files(run("segment", "a.png", *POINTS, "--save", "cutout", "-o", "x.png")) == [{"cutout": ["x.png", "x-2.png"]}]
     assert files(run("segment", "a.png", *POINTS, "--save", "masks")) == [{"masks": "visiontk-out/a-masks.png"}]
+    assert files(run("segment", "a.png", *POINTS, "--save", "masks", "-o", "BIG.PNG")) == [{"masks": "BIG.PNG"}]
+    assert files(run("segment", "a.png", *POINTS, "--save", "masks", "-o", "{stem}-t.PNG")) == [{"masks": "a-t.PNG"}]
+
+
+def test_an_empty_field_makes_no_name_at_the_root(run: Run, trackers: list[ColourTracker]) -> None:
+    """A picture of this folder has no parent, and a video's masks in two layouts no kind of their own."""
+    picture().save("a.png")
+    assert files(run("segment", "a.png", *POINTS, "--save", "masks", "-o", "{parent}/p/{stem}.png")) == [{"masks": "p/a.png"}]
+    made = files(run("segment", save_clip("clip.mp4"), *POINTS, "--save", "masks,overlay", "-o", "{kind}/{stem}"))
+    assert made[0] == {"overlay": "overlay/clip.mp4", "masks": "masks/clip/00000.png"}
 
 
 def test_what_exists_is_left_alone(run: Run, trackers: list[ColourTracker]) -> None:
@@ -447,6 +462,9 @@ def test_one_overlay_on_the_output(run: Run, trackers: list[ColourTracker]) -> N
     result = run("segment", save_clip("clip.mp4"), *POINTS, "-o", "-")
     Path("out.mp4").write_bytes(result.stdout)
     assert result.code == 0 and len(video("out.mp4")[0]) == FRAMES
+    for form in ("jsonl", "csv"):
+        both = run("segment", "a.png", *POINTS, "-o", "-", "--format", form)
+        assert (both.code, both.stdout) == (2, b"") and f"and --format {form} the lines; leave one of them out" in both.error
     two = run("segment", "a.png", "a.png", *POINTS, "-o", "-")
     assert two.code == 2 and "room for one" in two.error
 

@@ -258,6 +258,48 @@ def test_a_run_with_other_options_is_refused(
     assert again.error == f"out.jsonl was written with {words}; give the same, or name a new file"
 
 
+def test_pictures_that_were_a_video_are_not_taken_one_by_one_in_the_same_file(run: Run, trackers: list[ColourTracker]) -> None:
+    Path("in").mkdir()
+    for number in range(4):
+        picture(number).save(f"in/{number:05d}.png")
+    for before, now, was in ((["--no-sequence"], "in", "a picture for itself"), ([], "in/00003.png", "one of the frames of a video")):
+        Path("out.jsonl").unlink(missing_ok=True)
+        assert run("segment", "in", "-p", RED, *before, "--resume", "out.jsonl").code == 0
+        held = Path("out.jsonl").read_bytes()
+        again = run("segment", now, "-p", RED, "--resume", "out.jsonl")
+        option = "--no-sequence" if before else "--sequence"
+        cure = f"was answered as {was} in the file that --resume names; give {option}, or name a new file"
+        assert again.code == 2 and again.error == f"in/0000{0 if before else 3}.png {cure}"
+        assert Path("out.jsonl").read_bytes() == held
+        assert run("segment", "in", "-p", RED, *before, "--resume", "out.jsonl").code == 0
+
+
+def test_a_run_in_another_dtype_is_refused(run: Run, tiny_sam2: Path) -> None:
+    save_clip("a.mp4", 3)
+    arguments = ["segment", "a.mp4", "-p", RED, "-m", str(tiny_sam2), "--resume", "out.jsonl"]
+    for before, now in (("fp32", "bf16"), ("bf16", "fp32")):
+        Path("out.jsonl").unlink(missing_ok=True)
+        assert run(*arguments, "--dtype", before).code == 0
+        assert {record["segment"].get("options", {}).get("dtype", "fp32") for record in read("out.jsonl")} == {before}
+        assert run(*arguments, "--dtype", before).code == 0
+        again = run(*arguments, "--dtype", now)
+        cure = f"give --dtype {before}, or name a new file"
+        assert (again.code, again.error) == (2, f"out.jsonl was written in {before} and this run computes in {now}; {cure}")
+
+
+def test_an_end_among_the_first_frames_changes_none_before_it(run: Run, tiny_sam2: Path) -> None:
+    """The model tells short videos from longer ones, and a part is none of them."""
+    save_clip("a.mp4", 20)
+    base = ["segment", "a.mp4", "-m", str(tiny_sam2), "--dtype", "fp32"]
+    for options in (["-p", RED], ["-p", "point:14,10@4", "--direction", "both"]):
+        whole = run(*base, *options).records
+        for end in (4, 8):
+            part = run(*base, *options, "--end", str(end)).records
+            assert [record["segment"]["objects"] for record in part] == [record["segment"]["objects"] for record in whole[: end + 1]]
+    back = [run(*base, "-p", "point:14,10@8", "--direction", "backward", *end).records for end in (["--end", "8"], [])]
+    assert [record["segment"]["objects"] for record in back[0]] == [record["segment"]["objects"] for record in back[1]]
+
+
 def test_a_run_whose_files_of_prompts_changed_is_refused(run: Run, trackers: list[ColourTracker]) -> None:
     picture(0).save("a.png")
     Path("p.json").write_text('[{"points": [[9, 13]]}]')
@@ -378,6 +420,22 @@ def test_a_pipe_that_never_ends_is_answered_frame_by_frame(tiny_sam2: Path) -> N
         assert process.wait(timeout=30) == 130
         assert b"interrupted after" in (process.stderr.read() if process.stderr else b"")
         process.stdout.close()
+
+
+def test_a_pipe_that_does_not_wait_for_what_comes_is_read_to_its_end(tiny_sam2: Path) -> None:
+    """Who starts the program may have set O_NONBLOCK on the pipe, and then nothing there is not the end."""
+    data = Path(save_clip("a.mkv", 20)).read_bytes()
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    process = start("-", "-p", RED, "-m", str(tiny_sam2), stdin=reading, stdout=subprocess.PIPE)
+    os.close(reading)
+    with os.fdopen(writing, "wb", buffering=0) as pipe:
+        time.sleep(0.2)
+        for part in (data[:100], data[100:]):
+            pipe.write(part)
+            time.sleep(0.2)
+    out, told = process.communicate(timeout=60)
+    assert process.returncode == 0 and len(out.splitlines()) == 20, told
 
 
 # Ctrl-C and full disks

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import visiontk
-from tests.lvm_models import TOKENS, make_lvm
+from tests.lvm_models import TOKENS, make_lvm, vqgan_config
 from tests.lvm_public import SMALL, tensors
 from visiontk import catalog, hub
 from visiontk.adapters import lvm_sizes
@@ -193,12 +193,46 @@ def without(file: Path, name: str) -> None:
     save_file({key: tensor for key, tensor in load_file(file).items() if key != name}, file, {"format": "pt"})
 
 
+def also(file: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    save_file({**load_file(file), name: torch.zeros(32)}, file, {"format": "pt"})
+
+
+def other_vqgan(folder: Path, **changes: Any) -> None:
+    """Another VQGAN, whose weights fit its own configuration."""
+    from diffusers import VQModel
+
+    VQModel(**{**vqgan_config(), **changes}).save_pretrained(folder)
+
+
 LLAMA, VQGAN = Path("llama") / "model.safetensors", Path("vqgan") / "diffusion_pytorch_model.safetensors"
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a LLaMA cut off": (lambda at: cut(at / LLAMA), "the LLaMA of .* cannot be read"),
     "a VQGAN cut off": (lambda at: cut(at / VQGAN), "diffusion_pytorch_model.safetensors cannot be read as weights"),
     "a LLaMA that lacks a tensor": (lambda at: without(at / LLAMA, "model.norm.weight"), "lacks 1 tensors, model.norm.weight among them"),
     "a VQGAN that lacks a tensor": (lambda at: without(at / VQGAN, "quant_conv.bias"), r"quant_conv.bias is missing"),
+    "a LLaMA with one tensor more": (
+        lambda at: also(at / LLAMA, "model.layers.0.self_attn.q_proj.bias"),
+        r"does not fit its configuration \(model.layers.0.self_attn.q_proj.bias is unknown\)",
+    ),
+    "a LLaMA of fewer layers": (
+        lambda at: edit(at / "llama/config.json", num_hidden_layers=1),
+        r"does not fit its configuration \(model.layers.1.input_layernorm.weight is unknown\)",
+    ),
+    "angles that change with the length": (
+        lambda at: edit(at / "llama/config.json", rope_scaling={"rope_type": "longrope"}),
+        "turns by longrope, whose angles change with the length",
+    ),
+    "a VQGAN of grey pictures": (
+        lambda at: other_vqgan(at / "vqgan", in_channels=1, out_channels=1),
+        r"is of another kind \(1 channels in, 1 out, norm_type 'group'\)",
+    ),
+    "a VQGAN of another norm": (
+        lambda at: other_vqgan(at / "vqgan", norm_type="spatial", block_out_channels=[32] * 3),
+        r"is of another kind \(3 channels in, 3 out, norm_type 'spatial'\)",
+    ),
+    "a VQGAN of one token": (lambda at: edit(at / "vqgan/config.json", sample_size=4), "has one token a frame"),
     "a LLaMA of another shape": (lambda at: edit(at / "llama/config.json", hidden_size=64, head_dim=16), "the LLaMA of .* cannot be read"),
     "a VQGAN of another shape": (lambda at: edit(at / "vqgan/config.json", vq_embed_dim=8), r"has the shape \[.*\] and not \["),
     "a context too short": (

@@ -33,13 +33,13 @@ def number_of(image: Image.Image) -> int:
     return round(float(np.asarray(image).mean()) / 6)
 
 
-def written(times: Sequence[float | None], fps: float = 25, **options: Any) -> bytes:
-    """A video of numbered pictures."""
+def written(times: Sequence[float | None], fps: float = 25, *, jumps: bool = False, **options: Any) -> bytes:
+    """A video of numbered pictures. ``jumps``: its times do, and the writer says so."""
     file = io.BytesIO()
     with VideoWriter(file, width=WIDTH, height=HEIGHT, fps=fps, **options) as writer:
         for number, time in enumerate(times):
             writer.write(picture(number), time)
-        assert writer.warning is None
+        assert (writer.warning is not None and "its times jump" in writer.warning) is jumps
     return file.getvalue()
 
 
@@ -87,6 +87,14 @@ def test_variable_frame_rates() -> None:
 def test_times_that_do_not_rise_are_moved() -> None:
     assert [frame.time for frame in read(written([0, 0.5, 0.5, 0.4, 0.6]))] == pytest.approx([0, 0.5, 0.5, 0.5, 0.6], abs=1e-4)
     assert [frame.time for frame in read(written([0, 0.5, None]))] == pytest.approx([0, 0.5, 0.54], abs=1e-4)
+
+
+def test_times_that_jump_as_where_recordings_are_joined_go_on_without_the_jump() -> None:
+    """Back to the start as in a file of two, and on by more than the 2**31 ticks that MP4 can tell, 6.6 hours."""
+    again = [0, 0.04, 1.0, 1.04, 0, 0.04, 1.0]
+    assert [frame.time for frame in read(written(again, jumps=True))] == pytest.approx([0, 0.04, 1.0, 1.04, 1.08, 1.12, 2.08], abs=1e-3)
+    later = [0, 0.04, 27_000, 27_000.5]
+    assert [frame.time for frame in read(written(later, jumps=True))] == pytest.approx([0, 0.04, 0.08, 0.58], abs=1e-3)
 
 
 def test_one_frame_is_a_video() -> None:

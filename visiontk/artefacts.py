@@ -77,7 +77,7 @@ class Naming:
             ItemError: ``exists``, a file of that name is there and may not be replaced, or is the item itself.
         """
         chosen = self._chosen(self._wanted(record, index, kind, suffix, values))
-        if _is_same(chosen, record.get("path")):
+        if is_same(chosen, record.get("path")):
             raise ItemError("exists", f"{chosen} is what was read; choose another place with -o")
         return chosen
 
@@ -96,9 +96,11 @@ class Naming:
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
-            return _fitting(self.out.format(**values).removesuffix(ending), suffix)
+            filled = self.out.format(**values).removesuffix(ending)
+            rooted = filled.startswith("/") and not self.out.startswith("/")  # by a field that is empty: "{parent}/{stem}" of "a.png"
+            return _fitting(f".{filled}" if rooted else filled, _spelled(suffix, ending))
         if self.out and not is_folder(self.out):
-            return Path(self.out).with_suffix(suffix)
+            return Path(self.out).with_suffix(_spelled(suffix, Path(self.out).suffix))
         if self.pattern:
             return _fitting(f"{self.out or DEFAULT_FOLDER}/{self.pattern.format(**values)}", suffix)
         frame = f"-{record['frame']:06d}" if "frame" in record else ""
@@ -125,13 +127,19 @@ class Naming:
         return path
 
 
+def _spelled(suffix: str, given: str) -> str:
+    """The suffix, in the capitals that it was given with."""
+    return given if given.lower() == suffix else suffix
+
+
 def _fitting(path: str, suffix: str) -> Path:
     """With the suffix, and with a name that the file system takes, a number behind it too."""
     folder, name = os.path.split(path)
     return Path(folder, _short(name, _LONGEST_NAME - len(os.fsencode(suffix))) + suffix)
 
 
-def _is_same(path: Path, other: object) -> bool:
+def is_same(path: Path, other: object) -> bool:
+    """Whether two names are those of one file."""
     try:
         return isinstance(other, str) and path.samefile(other)
     except (OSError, ValueError):  # one of them is no file

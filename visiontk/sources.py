@@ -146,7 +146,9 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
 
 
 def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:
-    """Whether the pictures of a folder are the frames of one video: as it was ordered, or by their names and sizes."""
+    """Whether the pictures of a folder are the frames of one video: as it was ordered, or by their names and sizes. Animations are none."""
+    if reading.sequence is not False and any(_Picture(path, reading).moves() for path in paths):
+        return False
     if reading.sequence is not None or not clips.are_frames([os.path.basename(path) for path in paths]):  # noqa: PTH119
         return bool(reading.sequence)
     sizes = [size for size in map(images.size_of, paths) if size]

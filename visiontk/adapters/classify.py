@@ -119,6 +119,15 @@ class Classifier:
         view = np.asarray(self._transform(image), dtype=np.uint8)[None]
         return np.concatenate([view, view[..., ::-1]]) if self.tta == "flip" else view
 
+    def whole(self, image: Image) -> Views:
+        """As `prepare`, but all of the picture at the network's size, which loses its aspect; one view."""
+        mode = self._resize.interpolation
+        how = mode if not isinstance(mode, tuple) else mode[0]
+        from torchvision.transforms.functional import resize
+
+        shown = resize(image.convert(self._mode), list(self._size), how)
+        return _channels_first(shown)[None]
+
     def predict(self, images: Sequence[Image], *, top_k: int = 5, threshold: float = 0.0) -> list[Classification]:
         """Classify RGB images in one batch.
 

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from .lvm_types import Sampling
 
+_LEAST_TEMPERATURE = 1e-38
+
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """float32 (rows, codes) of logits (rows, codes): temperature, top-k, top-p, in this order, as transformers' logits processors do it."""
     scores = logits.float()
-    scores = (scores - scores.amax(-1, keepdim=True)) / sampling.temperature  # so that the least temperature makes no infinity
+    # Of the largest no temperature makes an infinity, and none is taken for 0, as float32 would have it of those below.
+    scores = (scores - scores.amax(-1, keepdim=True)) / max(sampling.temperature, _LEAST_TEMPERATURE)
     if sampling.top_k is not None and sampling.top_k < scores.shape[-1]:
         least = scores.topk(sampling.top_k).values[..., -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)

@@ -126,7 +126,15 @@ def read_llama(folder: Path, dtype: torch.dtype | str, name: str, shards: list[P
     missing = sorted(told["missing_keys"])
     if missing:
         raise ModelUnavailable(f"the LLaMA of {name} lacks {len(missing)} tensors, {missing[0]} among them; fetch the model again")
+    unknown = next((key for key in sorted(told["unexpected_keys"]) if not _is_told_twice(key, config)), None)
+    if unknown is not None:
+        raise ModelUnavailable(f"the LLaMA of {name} does not fit its configuration ({unknown} is unknown); fetch it again")
     return llama.eval().requires_grad_(False)
+
+
+def _is_told_twice(key: str, config: Any) -> bool:
+    """Whether a tensor only says what the configuration says: the rotations' frequencies, and a head that is the embedding."""
+    return key.endswith(".rotary_emb.inv_freq") or (config.tie_word_embeddings and key == "lm_head.weight")
 
 
 def llama_config(folder: Path, name: str) -> Any:
@@ -137,6 +145,9 @@ def llama_config(folder: Path, name: str) -> Any:
     config = lvm_public.read_config(folder / "config.json")
     if config.get("model_type") != "llama":
         raise ModelUnavailable(f"the language model of {name} is a {config.get('model_type')} and no llama; name another model")
+    scaled = config.get("rope_scaling") or config.get("rope_parameters")
+    if isinstance(scaled, dict) and "longrope" in (scaled.get("rope_type"), scaled.get("type")):
+        raise ModelUnavailable(f"{name} turns by longrope, whose angles change with the length, which is not done here; name another model")
 
     def build() -> Any:
         with quiet():
@@ -166,6 +177,10 @@ def random(size: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:
 
 def check(vqgan: Any, llama: Any, name: str) -> None:
     """Raises ModelUnavailable where the two networks do not belong together."""
+    settings = vqgan.config
+    if (settings.in_channels, settings.out_channels) != (3, 3) or settings.norm_type != "group":
+        kind = f"{settings.in_channels} channels in, {settings.out_channels} out, norm_type {settings.norm_type!r:.40}"
+        raise ModelUnavailable(f"the VQGAN of {name} is of another kind ({kind}); name one of RGB pictures with norm_type group")
     codes, vocabulary = int(vqgan.config.num_vq_embeddings), int(llama.config.vocab_size)
     if vocabulary < codes:
         raise ModelUnavailable(f"the VQGAN of {name} has {codes} codes, more than the {vocabulary} tokens of its LLaMA; name two that fit")
@@ -173,6 +188,8 @@ def check(vqgan: Any, llama: Any, name: str) -> None:
         raise ModelUnavailable(
             f"the VQGAN of {name} has {codes} codes and its LLaMA {vocabulary} tokens, which are of something else; name two that fit"
         )
+    if frame_tokens(vqgan) < 2:
+        raise ModelUnavailable(f"the VQGAN of {name} has one token a frame, which nothing could be told of; name another")
     context, tokens = int(llama.config.max_position_embeddings), frame_tokens(vqgan)
     if context < 2 * tokens:
         message = f"the context of {name} is {context} tokens, too short for a frame to see and a frame to make of {tokens} tokens each"

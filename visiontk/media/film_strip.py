@@ -19,6 +19,7 @@ _CAPTION, _HEADING = 12, 15
 _MARGIN, _PART = 12, 14  # around all of it, and between what was given and what was made
 MOST_COLUMNS = 20
 MOST = 480  # pictures of a candidate that are shown
+MOST_ROWS = 48  # candidates that are
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ def draw(given: Sequence[Image.Image], made: Sequence[Sequence[Image.Image]], *,
 
     Args:
         given: what the model was given, oldest first, one picture or more, all of one size.
-        made: the pictures of each candidate, not as many of each where a run was stopped.
+        made: the pictures of each candidate, not as many of each where a run was stopped. The first 48 candidates are shown.
     """
+    made = made[:MOST_ROWS]
     cells = list(_pairs(given, made) if pairs else _sentence(given, made))
     width, height = _size(given[0])
     across, down = width + 2 * _EDGE, height + _EDGE + _BAND

@@ -172,7 +172,15 @@ def _opened(source: str | BinaryIO) -> Iterator[tuple[InputContainer, VideoStrea
         else:
             file = stack.enter_context(_file(source)) if isinstance(source, str) else source
             cut = is_cut(file)
-            container = stack.enter_context(_container(file))
+            try:
+                container = stack.enter_context(_container(file))
+                stream = _video_stream(container)
+            except ItemError as error:
+                if cut:
+                    raise ItemError("broken", "the file ends before what says how to read it; get a whole copy of it") from error
+                raise
+            yield container, stream, cut
+            return
         yield container, _video_stream(container), cut
 
 

@@ -32,6 +32,7 @@ _MAX_SIDE = 16_384  # of the encoder
 _TICKS = 90_000  # a second has at least so many
 _SLOWEST = Fraction(1, 1000)  # of the rates that the encoder is told; the frames have their own times
 _LONGEST_STEP = 2**31 - 1  # ticks; MP4 and its readers keep a frame's duration in 32 bits
+_DISORDER = 5  # steps that the time may go back between two frames and still be a mere slip
 _LEAD_IN_S = 0.1  # sound this much before the first frame is the codec's run-up, or not worth a start without a picture
 _LARGEST_ASPECT = 1000  # numbers that its numerator and denominator may reach, far below the 16 bits that H.264 has for them
 _BT709, _LIMITED = 1, 1  # H.273: matrix, transfer function and primaries of HDTV; luma from 16 to 235
@@ -47,7 +48,7 @@ class VideoWriter:
     Leaving the ``with`` by an exception finishes the file too: what was written until then can be played. Without a frame it stays empty.
 
     Attributes:
-        warning: why sound is missing, or None.
+        warning: why sound is missing, or what else is not as in the source, or None.
         finished: the file is whole and can be played.
     """
 
@@ -92,7 +93,7 @@ class VideoWriter:
         self._step = int(1 / rate / self._tick) if rate > _SLOWEST else min(int(1 / Fraction(fps) / self._tick), _LONGEST_STEP)
         self._shown = self._step  # ticks that the last frame is shown
         self._size = width, height
-        self._count, self._last = 0, -1
+        self._count, self._last, self._moved = 0, -1, 0
         self._broken = False
         self.warning: str | None = None
         self.finished = False
@@ -130,14 +131,19 @@ class VideoWriter:
         """Add a frame, RGB. ``time``: seconds since the first frame; None for one step of ``fps`` after the frame before it.
 
         ``duration``: seconds that it is shown where it is the last one; None for a step of ``fps``.
-        Times must rise; one that does not is moved to just after the frame before it. Raises ``ValueError`` for an image of another size
-        than announced, ``OutputError`` where the file cannot be written.
+        Times must rise; one that does not is moved to just after the frame before it. Where they jump, back by more than a few frames or
+        further on than MP4 can tell, as where recordings are joined, this frame follows the one before it, and others follow this one.
+        Raises ``ValueError`` for an image of another size than announced, ``OutputError`` where the file cannot be written.
         """
         import av
 
         if image.size != self._size:
             raise ValueError(f"a frame of {image.width}x{image.height} pixels in a video of {self._size[0]}x{self._size[1]}")
-        wanted = self._count_on() if time is None else round(time / self._tick)
+        wanted = self._count_on() if time is None else round(time / self._tick) + self._moved
+        if self._count and not -_DISORDER * self._step <= wanted - self._last <= _LONGEST_STEP:
+            self._moved += self._last + self._shown - wanted
+            wanted = self._last + self._shown
+            self.warning = self.warning or "its times jump, and the overlay goes on without the jump; the sound may be out of step there"
         self._last = max(wanted, self._last + 1)
         self._count += 1
         self._shown = self._step if duration is None else min(max(1, round(duration / self._tick)), _LONGEST_STEP)
@@ -177,7 +183,7 @@ class VideoWriter:
             self._container.close()
         self.finished = True
         if self._sound and self._sound.damaged:
-            self.warning = "parts of the sound are damaged and missing"
+            self.warning = self.warning or "parts of the sound are damaged and missing"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ of them. Other pictures: mean squared error of values from 0 to 1, and a distanc
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from .protocols import image_ious
 from .regions import split
 
+_MOST_NATS = math.log(sys.float_info.max)
 PERPLEXITY, PAIRS = "lvm-perplexity", "lvm-pairs"
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
@@ -59,7 +61,8 @@ class Costs:
 
     @property
     def perplexity(self) -> float:
-        return math.exp(self.mean)
+        """Infinite for more than some 709 nats per token, which float64 cannot hold the exponential of."""
+        return math.exp(self.mean) if not self.mean > _MOST_NATS else math.inf
 
 
 @dataclass

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from visiontk.adapters.lvm import VisualSentenceModel
 
 SEED = 50_000  # no training run renders from this seed
+_MOST_NATS = 700.0  # of which there is an exponential
 _BATCH = 32  # sentences that are continued at once
 
 
@@ -141,7 +142,7 @@ def _perplexity(model: VisualSentenceModel, drawn: Sentences, numbers: Sequence[
     """By the number of frames before."""
     costs = torch.stack([model.score(model.encode(pictures(frames))) for frames in drawn.frames])
     means = costs.nanmean(dim=(0, 2))
-    return _rounded({str(number): math.exp(float(means[number])) for number in numbers})
+    return _rounded({str(number): math.exp(min(float(means[number]), _MOST_NATS)) for number in numbers})
 
 
 def _rounded(found: dict[str, float]) -> dict[str, float]:
