@@ -1,4 +1,4 @@
-"""Running a LLaMA over tokens: a prompt in one pass over transformers' own blocks, then token by token."""
+"""Running a LLaMA over tokens: a prompt in one pass, then token by token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from visiontk.errors import DeviceError, first_line
 
-from .lvm_blocks import Block, normalise, times
+from .lvm_blocks import Block, Matrix, normalise
 from .lvm_cache import ATTENTION, FixedKeysValues, KeysValues, Shape
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Decoder:
         # A compiler joins products by itself, and weights of 8 bits have products of their own.
         plain = not compile and not quantized
         self._blocks = [Block(layer, number) for number, layer in enumerate(network.model.layers)] if plain else None
-        parameter = next(network.parameters())
+        self._head: Any = Matrix((network.lm_head,)) if plain else network.lm_head
+        parameter = network.model.embed_tokens.weight
         self.device, self.codes = parameter.device, codes
         self.context = int(network.config.max_position_embeddings)
         self.shape = Shape.of(network.config, parameter.dtype, self.device)
@@ -88,8 +89,6 @@ class Decoder:
         place = cache.length + (prefix.length if prefix is not None else 0)
         if isinstance(cache, FixedKeysValues):
             logits = self._step_compiled(tokens, self._places[place : place + 1], cache)
-        elif self._blocks is not None:
-            logits = self._step_joined(self._blocks, tokens, place, cache, prefix)
         else:
             logits = self._logits(self._hidden(tokens[:, None], slice(place, place + 1), cache, prefix=prefix)[:, -1])
         cache.length += 1
@@ -104,14 +103,6 @@ class Decoder:
             for some, next_ in zip(torch.split(hidden, SCORED), torch.split(tokens[1:], SCORED), strict=True)
         ]
         return torch.cat(parts) if parts else torch.empty(0, device=self.device)
-
-    def _step_joined(self, blocks: list[Block], tokens: Tensor, place: int, cache: KeysValues, prefix: KeysValues | None) -> Tensor:
-        model = self.network.model
-        hidden = model.embed_tokens(tokens)
-        rotation = (self._cosines[:, place : place + 1], self._sines[:, place : place + 1])
-        for block in blocks:
-            hidden = block(hidden, rotation, cache, prefix)
-        return times(normalise(hidden, model.norm), self.network.lm_head.weight, self.network.lm_head.bias)
 
     def _step_compiled(self, tokens: Tensor, position: Tensor, cache: FixedKeysValues) -> Tensor:
         cache.position = position
@@ -143,11 +134,15 @@ class Decoder:
         model = self.network.model
         hidden = model.embed_tokens(tokens)
         rotation = (self._cosines[:, places], self._sines[:, places])
+        if self._blocks is not None:
+            for own in self._blocks:
+                hidden = own(hidden, rotation, cache, prefix)
+            return normalise(hidden, model.norm)
         for block in model.layers:
             hidden = block(hidden, attention_mask=mask, position_embeddings=rotation, past_key_values=cache, prefix=prefix)
         normalised: Tensor = model.norm(hidden)
         return normalised
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.network.lm_head(hidden)
+        logits: Tensor = self._head(hidden)
         return logits
