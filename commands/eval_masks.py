@@ -112,9 +112,12 @@ class Folders:
         return 0 in self.objects
 
     def has(self, frame: str, only: int | None) -> bool:
-        """Whether any object has a mask there, or none yet. One that has none is hidden: those that appear later have no files before."""
-        early = self._first is not None and in_order(frame) < self._first
-        return only in (None, *self.objects) and (early or any(frame in frames.files for frames in self.objects.values()))
+        """Whether any object has a mask there. One that has none is hidden."""
+        return only in (None, *self.objects) and any(frame in frames.files for frames in self.objects.values())
+
+    def before(self, frame: str) -> bool:
+        """Whether no object has appeared yet: those that appear later have no files before."""
+        return self._first is not None and in_order(frame) < self._first
 
     @functools.cached_property
     def _first(self) -> str | None:

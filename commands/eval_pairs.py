@@ -54,6 +54,8 @@ class Pair:
     def check(self, frames: list[str]) -> None:
         """Raise UsageError unless the prediction has all these frames."""
         missing = [frame for frame in frames if not self.predicted.has(frame, self._own)]
+        if len(missing) < len(frames) and isinstance(self.predicted, Folders):
+            missing = [frame for frame in missing if not self.predicted.before(frame)]
         if not missing:
             return
         if len(missing) == len(frames):

@@ -141,7 +141,7 @@ def generate(
     visiontk generate --prompts prompts.jsonl --resume done.jsonl
     visiontk generate "a red apple" -o - | visiontk classify -
     """
-    writers.check(format, resume)
+    writers.check(format, resume, out)
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, compile, batch_size, None, threads)
     said = {"negative": negative, "steps": steps, "guidance": guidance, "size": size and seeds.parse_size(size)}

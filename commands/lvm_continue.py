@@ -231,7 +231,7 @@ def _check(
     format: str | None,
 ) -> tuple[list[str], io.RawIOBase | None]:
     """The inputs, and the pipe where it is one of them. Raises UsageError for options that do not go together."""
-    writers.check(format, resume)
+    writers.check(format, resume, out)
     if pairs and number > 1:
         raise UsageError(f"--pairs makes the answer of the query, which is one image, and -n is {number}; leave out -n")
     if pairs and (stride or frames):

@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontk.artefacts import holds, write
@@ -23,6 +24,7 @@ from .lvm_progress import ContinueReport
 from .lvm_sentences import Ready
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from visiontk.adapters.lvm import Frame, VisualSentenceModel
@@ -39,7 +41,8 @@ class _Work:
     Attributes:
         prompt_nll: of each picture that was given.
         done: the tokens of those that have been made, by candidate and number.
-        failed: the model gave no numbers for it, or others than before.
+        failed: candidates for which the model gave no numbers, or others than before.
+        told: a line says that one failed.
         changed: what is made of it is not what its files hold.
     """
 
@@ -49,7 +52,8 @@ class _Work:
     tokens: Tensor
     prompt_nll: list[float] | None
     done: dict[Place, Tensor]
-    failed: bool = False
+    failed: set[int] = field(default_factory=set)
+    told: bool = False
     changed: bool = False
 
 
@@ -142,11 +146,15 @@ class Making:
         try:
             for work, frame, seconds in self._frames(works):
                 place = frame.candidate, frame.number
-                if work.failed:
+                if frame.candidate in work.failed:
                     continue
                 if (wrong := self._wrong(work, frame)) is not None:  # what it has made by then stays
-                    work.failed = True
-                    yield from self._failed(work.ready, wrong)
+                    work.failed.add(frame.candidate)
+                    if not work.told:
+                        work.told = True
+                        yield from self._failed(work.ready, wrong)
+                    if all(len(one.failed) == self.plan.sampling.candidates for one in works):
+                        break
                     continue
                 if place in work.done:
                     continue
@@ -165,21 +173,21 @@ class Making:
         self._write_films(works)
 
     def _wrong(self, work: _Work, frame: Frame) -> ItemError | None:
-        """Why a sentence cannot go on from this frame, which may have been made before: by a stopped run, or until memory ran out."""
-        from visiontk.media import embedded
-
+        """Why a candidate cannot go on from this frame, which may have been made before: by a stopped run, or until memory ran out."""
         if not math.isfinite(frame.nll):
             return self.model.not_finite()
         place = frame.candidate, frame.number
         if place in work.done and not frame.tokens.equal(work.done[place]):
-            numbers = f"fewer at once come to other images in {self.model.runtime.dtype_name}"
-            cure = f"--batch-size {self.rows}, or --dtype fp32"
-            return ItemError("too_large", f"memory ran out after image {frame.number + 1}, and {numbers}; begin anew with {cure}")
-        path = work.named.images[place] if place in work.named.held else None
-        if path is not None and path.exists() and not holds(path, embedded.encode(frame.image, path.suffix.lower())):
+            dtype = self.model.runtime.dtype_name
+            cure = f"--batch-size {self.rows}" + ("" if dtype == "fp32" else ", or --dtype fp32")
+            said = f"memory ran out, and fewer at once come to another image {frame.number + 1} in {dtype}"
+            return ItemError("too_large", f"{said}, which could not be followed; begin anew with {cure}")
+        follows = any(other == frame.candidate and number > frame.number for other, number in {*work.named.images} - work.named.held)
+        if follows and place in work.named.held and not _shows(work.named.images[place], frame.image):
             work.changed = True
             cure = "give the --candidates and --batch-size of that run, or name new files"
-            return ItemError("exists", f"{path} is not what its sentence comes to now, so nothing can follow it; {cure}")
+            said = f"{work.named.images[place]} was changed, or is not what its sentence comes to now, so nothing can follow it"
+            return ItemError("exists", f"{said}; {cure}")
         return None
 
     def _failed(self, ready: Ready, error: ItemError) -> Iterator[Outcome[Record]]:
@@ -302,6 +310,22 @@ def _about(ready: Ready, path: str) -> Item[Any]:
     """The keys of the sentence's line, about the new file."""
     kept = ready.sentence.record
     return Item({**kept, "path": path} if "path" in kept else {"path": path, **kept}, lambda: None)
+
+
+def _shows(path: Path, image: Image) -> bool:
+    """Whether a file holds an image as it is written now, whatever wrote it without loss. One that is gone is not asked."""
+    import numpy as np
+    from PIL import Image as pillow
+
+    from visiontk.media import embedded
+
+    if not path.exists() or holds(path, embedded.encode(image, path.suffix.lower())):
+        return True
+    try:
+        with pillow.open(path) as found:
+            return path.suffix.lower() in (".png", ".webp") and np.array_equal(np.asarray(found.convert("RGB")), np.asarray(image))
+    except (OSError, ValueError):
+        return False
 
 
 def _rounded(cost: float) -> float:

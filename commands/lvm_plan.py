@@ -124,7 +124,7 @@ class Plan:
         assert self.naming is not None
         if not os.path.lexists(path):
             return path
-        if _is_one_of(path, sentence.names):
+        if _was_read(path, sentence):
             raise ItemError("exists", f"{path} is what was read; choose another place with -o")
         if self.naming.overwrite:
             return path
@@ -174,12 +174,13 @@ class Plan:
         one_file = out is not None and "{" not in out and not is_folder(out)
         about = {"path": str(image)} if one_file else sentence.about
         path = naming.path(about, 0, kind, suffix)
-        while path in self.held.taken or path in images or (os.path.lexists(path) and _is_one_of(path, sentence.names)):
+        while path in self.held.taken or path in images or (os.path.lexists(path) and _was_read(path, sentence)):
             path = naming.path(about, 0, kind, suffix)
         self._filmed.add(path)
         return path
 
 
-def _is_one_of(path: Path, names: Iterable[str]) -> bool:
-    """Whether a file is one of those."""
-    return any(is_same(path, name) for name in names)
+def _was_read(path: Path, sentence: Sentence) -> bool:
+    """Whether a file is one of the sentence, of which frames are called ``FILE@NUMBER``, or that which its line is about."""
+    files = {name for shown in sentence.names for name in (shown, shown.rpartition("@")[0])}
+    return any(is_same(path, name) for name in (*files, sentence.about.get("path")) if name)

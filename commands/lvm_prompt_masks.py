@@ -47,7 +47,7 @@ class Files:
         self._folder = paths[0] if paths[0].is_dir() else None
         self._paths = paths
         self._taken = 0
-        self._shows: dict[Path, str] = {}  # whose mask one of the folder is
+        self._shows: dict[Path, Path] = {}  # whose mask one of the folder is
 
     def __call__(self, item: Item[Image], image: Image, place: int) -> IndexMap | None:
         path = self._path(item, place)
@@ -79,9 +79,11 @@ class Files:
         names = (f"{parent}/{stem}", stem, f"{stem}-masks") if frame is None else (f"{stem}/{frame:05d}",)
         paths = (self._folder / f"{name}{suffix}" for name in names for suffix in (".png", ".tif", ".tiff", ".bmp", ".gif"))
         path = next((path for path in paths if path.is_file()), None)
-        if path is not None and frame is None and self._shows.setdefault(path, str(about)) != str(about):
-            cure = f"put the masks of each into a folder of its own, as {self._folder / parent}"
-            raise ItemError("bad_prompt", f"the mask {path} is that of {self._shows[path]}, which is called alike; {cure}")
+        if path is not None and frame is None:
+            other = self._shows.setdefault(path, about)
+            if other != about and other.resolve() != about.resolve():
+                cure = f"put its mask into {self._folder / parent}" if other.parent != about.parent else "name the masks one by one"
+                raise ItemError("bad_prompt", f"the mask {path} is that of {other}, which is called alike; {cure}")
         return path
 
 

@@ -144,7 +144,7 @@ def segment(
     kinds = _kinds(save, out)
     knobs = {"points_per_side": points_per_side, "min_iou": min_iou, "min_stability": min_stability, "min_area": min_area}
     _check_options(span, kinds, out, resume, auto_every)
-    writers.check(format, resume)
+    writers.check(format, resume, out)
     asked = segment_prompts.read(prompt or [], prompts, span)
     _check_auto(asked, knobs, auto_every)
     in_force = settings.read()
@@ -190,7 +190,7 @@ def segment(
     with artefacts:
         everything, workers, done = _everything(segmenter.knobs, knobs), runtime.decode_workers(), held.counts.total()
         run = Run(key, decisive, segmenter, asked, everything, auto_every, artefacts, held, row_lines, stats, workers, done)
-        outcomes = run.outcomes(running.own_key(held.skip(row_lines.singles(items)), key))
+        outcomes = run.outcomes(running.own_key(held.skip(row_lines.singles(items, held)), key))
         return running.drive(outcomes, key, _value, writer, report, stats, resume)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from visiontk.errors import UsageError
 from visiontk.records import Item, Record
-from visiontk.resume import identity
+from visiontk.resume import Held, identity
 
 
 class Rows:
@@ -15,7 +16,7 @@ class Rows:
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
-        self._frames: set[bytes] = set()
+        self._frames = Counter[bytes]()
         self._failed: set[bytes] = set()
 
     def note(self, key: bytes, record: Record) -> None:
@@ -24,13 +25,15 @@ class Rows:
         if isinstance(value, dict) and "error" in value:
             self._failed.add(key)
         elif isinstance(value, dict) and "frame" in value:
-            self._frames.add(key)
+            self._frames[key] += 1
 
-    def singles(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
-        """The items, of which none may be a picture that was a frame before. Raises UsageError."""
+    def singles(self, items: Iterable[Item[Any]], held: Held) -> Iterator[Item[Any]]:
+        """The items, of which none may be a picture that was a frame before and nothing else. Raises UsageError."""
         for item in items:
-            if self._frames and identity(item.record) in self._frames:
-                raise _other(item.record, "one of the frames of a video", "--sequence")
+            if self._frames:
+                key = identity(item.record)
+                if 0 < held.counts[key] == self._frames[key]:
+                    raise _other(item.record, "one of the frames of a video", "--sequence")
             yield item
 
     def check_frame(self, record: Record) -> None:

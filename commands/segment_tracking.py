@@ -185,7 +185,7 @@ def _counted(frames: Iterator[VideoFrame], job: Job) -> tuple[Iterator[VideoFram
     from visiontk.adapters.segment_video import LookAhead
 
     end = job.span.end
-    if end is None or end >= LOOK_AHEAD - 1 or job.nothing:
+    if end is None or end >= LOOK_AHEAD - 1 or job.nothing or (job.span.direction == "forward" and end <= job.first):
         return frames, None
     ahead = LookAhead(frames)
     return ahead, job.span.start + ahead.count(LOOK_AHEAD - job.span.start)

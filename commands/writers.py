@@ -30,10 +30,12 @@ class Writer(Protocol):
     def write(self, record: Record) -> None: ...
 
 
-def check(requested: str | None, resume: Path | None) -> None:
-    """Raise UsageError for a format that is none, before any work."""
+def check(requested: str | None, resume: Path | None, out: str | None = None) -> None:
+    """Raise UsageError for a format that is none, or for lines where ``out`` has the output for a file's bytes, before any work."""
     if requested is not None and requested not in FORMATS:
         raise UsageError(f"the format {requested!r} is unknown; use {', '.join(FORMATS)}")
+    if out == "-" and requested is not None:
+        raise UsageError(f"-o - puts a file on the output, and --format {requested} the lines; leave one of them out")
     if resume and requested not in (None, "jsonl"):
         raise UsageError(f"--resume keeps JSON lines, and --format is {requested}; leave one of them out")
 
@@ -57,11 +59,9 @@ def choose(
     ``columns`` and ``rows`` say how a record becomes rows of a table of values; ``view`` how it looks on a terminal.
     """
     name = form(requested, resume)
-    check(requested, resume)
+    check(requested, resume, out)
     if resume:
         return name, JsonLines(_open_for_append(resume), str(resume))
-    if out == "-" and requested is not None:
-        raise UsageError(f"-o - puts a file on the output, and --format {requested} the lines; leave one of them out")
     if out == "-":
         return "bytes", Nothing()
     if name == "jsonl":

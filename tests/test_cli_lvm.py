@@ -717,11 +717,8 @@ def test_frames_that_come_out_otherwise_when_memory_runs_out_are_not_gone_on_fro
     records = valid(result, 3)
     made = [(record["lvm"]["candidate"], record["lvm"]["number"]) for record in records if "error" not in record["lvm"]]
     assert made == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (0, 3)] and len(list(Path("o").glob("*next*"))) == 6
-    assert records[-1]["lvm"]["error"] == {
-        "kind": "too_large",
-        "message": "memory ran out after image 1, and fewer at once come to other images in fp32; begin anew with --batch-size 1, "
-        "or --dtype fp32",
-    }
+    said = "memory ran out, and fewer at once come to another image 1 in fp32, which could not be followed; begin anew with --batch-size 1"
+    assert records[-1]["lvm"]["error"] == {"kind": "too_large", "message": said}
 
 
 def test_what_is_read_is_never_written_over(go_on: Run, valid: Valid) -> None:
@@ -732,6 +729,15 @@ def test_what_is_read_is_never_written_over(go_on: Run, valid: Valid) -> None:
         read = "in/2.png" if "{" in out else "in/1.png"
         assert failed["lvm"]["error"] == {"kind": "exists", "message": f"{read} is what was read; choose another place with -o"}
     assert [Path(name).read_bytes() for name in names] == before
+    first, *rest = [Image.open(name) for name in names]
+    first.save("in/moving.webp", save_all=True, append_images=rest, lossless=True)
+    moving = Path("in/moving.webp").read_bytes()
+    [failed] = valid(go_on("in/moving.webp", "--all-frames", "-o", "in/moving.webp", "--overwrite"), 3)
+    assert failed["lvm"]["error"]["message"] == "in/moving.webp is what was read; choose another place with -o"
+    line = {"path": "in/2.png", "lvm_prompt": {"task": "rotate", "pairs": 1, "frames": row(3, "p")}}
+    [failed] = valid(go_on("-o", "in/{stem}.png", "--overwrite", stdin=json.dumps(line).encode()), 3)
+    assert failed["lvm"]["error"]["message"] == "in/2.png is what was read; choose another place with -o"
+    assert Path("in/moving.webp").read_bytes() == moving and Path(names[2]).read_bytes() == before[2]
 
 
 def test_films_and_images_never_share_a_name(go_on: Run, valid: Valid) -> None:

@@ -227,6 +227,10 @@ def test_the_metric_reads_both_layouts(run: Run, trackers: list[ColourTracker]) 
     assert names("late-binary") == ["clip/004/00004.png", "clip/004/00005.png"]
     late = [run("eval", "segment", f"late-{kind}", "truth", "--protocol", "sav") for kind in ("masks", "binary")]
     assert [result.code for result in late] == [0, 0] and late[0].records == late[1].records
+    for frame in range(FRAMES):
+        Path(f"truth/clip/{frame:05d}.png").rename(f"truth/clip/{frame:04d}.png")
+    none = run("eval", "segment", "late-binary", "truth", "--protocol", "sav")
+    assert none.code == 2 and "PRED and GT have no frame of object 1 of clip in common" in none.error
 
 
 def test_the_metric_reads_a_truth_that_is_laid_out_and_numbered_as_sav_is(run: Run, trackers: list[ColourTracker]) -> None:

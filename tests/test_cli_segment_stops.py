@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,6 +274,11 @@ def test_pictures_that_were_a_video_are_not_taken_one_by_one_in_the_same_file(ru
         assert again.code == 2 and again.error == f"in/0000{0 if before else 3}.png {cure}"
         assert Path("out.jsonl").read_bytes() == held
         assert run("segment", "in", "-p", RED, *before, "--resume", "out.jsonl").code == 0
+    for names in (["in", "in/00003.png"], ["in/00003.png", "in"]):  # both, in one run
+        Path("out.jsonl").unlink()
+        for _ in range(2):
+            assert run("segment", *names, "-p", RED, "--resume", "out.jsonl").code == 0
+            assert len(read("out.jsonl")) == 5
 
 
 def test_a_run_in_another_dtype_is_refused(run: Run, tiny_sam2: Path) -> None:
@@ -428,12 +435,13 @@ def test_a_pipe_that_does_not_wait_for_what_comes_is_read_to_its_end(tiny_sam2: 
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     process = start("-", "-p", RED, "-m", str(tiny_sam2), stdin=reading, stdout=subprocess.PIPE)
-    os.close(reading)
-    with os.fdopen(writing, "wb", buffering=0) as pipe:
-        time.sleep(0.2)
-        for part in (data[:100], data[100:]):
-            pipe.write(part)
-            time.sleep(0.2)
+    with os.fdopen(reading, "rb") as waiting, os.fdopen(writing, "wb", buffering=0) as pipe:
+        pipe.write(data[:100])
+        limit = time.monotonic() + 60
+        while int.from_bytes(fcntl.ioctl(waiting, termios.FIONREAD, bytes(4)), sys.byteorder) and time.monotonic() < limit:
+            time.sleep(0.05)
+        time.sleep(0.3)  # it has read all that there is by now, and asks for more
+        pipe.write(data[100:])
     out, told = process.communicate(timeout=60)
     assert process.returncode == 0 and len(out.splitlines()) == 20, told
 

@@ -309,8 +309,15 @@ def test_no_matrix_is_kept_twice(folder: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "unlike",
-    [{}, {"num_key_value_heads": 2}, {"attention_bias": True, "mlp_bias": True}, {"head_dim": 16}, {"hidden_act": "gelu"}],
-    ids=["the public one", "grouped queries", "biases", "wide heads", "another activation"],
+    [
+        {},
+        {"num_key_value_heads": 2},
+        {"attention_bias": True, "mlp_bias": True},
+        {"head_dim": 16},
+        {"hidden_act": "gelu"},
+        {"tie_word_embeddings": True},
+    ],
+    ids=["the public one", "grouped queries", "biases", "wide heads", "another activation", "a head that is the embedding"],
 )
 def test_a_step_is_that_of_transformers_blocks(dtype: torch.dtype, unlike: dict[str, Any]) -> None:
     reference, network = (random_llama(dtype, unlike) for _ in range(2))

@@ -132,11 +132,11 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
         yield failed({"path": folder}, ItemError("unreadable", error.strerror or str(error)))
         return
     names = [name for name, is_dir in entries if not is_dir]
-    frames = sorted((name for name in names if listing.suffix(name) in images.IMAGE_SUFFIXES), key=clips.in_order)
+    frames = _stills(folder, [name for name in names if listing.suffix(name) in images.IMAGE_SUFFIXES], reading)
     paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
     if frames and _are_a_video(folder, paths, reading):
         yield _sequence({"path": folder}, [Item({"path": path}, _Picture(path, reading)) for path in paths])
-        names = [name for name in names if listing.suffix(name) in video.VIDEO_SUFFIXES]
+        names = [name for name in names if name not in set(frames)]
     for name in names:
         if listing.suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
             yield from _from_file(os.path.join(folder, name), reading)  # noqa: PTH118
@@ -145,10 +145,16 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
             yield from _from_folder(os.path.join(folder, name), reading)  # noqa: PTH118
 
 
+def _stills(folder: str, names: Sequence[str], reading: Reading) -> list[str]:
+    """The pictures of a folder that do not move, in their order; each that may is looked at where they could be the frames of a video."""
+    surely = [name for name in names if listing.suffix(name) not in listing.MOVING]
+    if reading.sequence or (reading.sequence is None and (clips.are_frames(names) or clips.are_frames(surely))):
+        names = [name for name in names if not _Picture(os.path.join(folder, name), reading).moves()]  # noqa: PTH118
+    return sorted(names, key=clips.in_order)
+
+
 def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:
-    """Whether the pictures of a folder are the frames of one video: as it was ordered, or by their names and sizes. Animations are none."""
-    if reading.sequence is not False and any(_Picture(path, reading).moves() for path in paths):
-        return False
+    """Whether the pictures of a folder are the frames of one video: as it was ordered, or by their names and sizes."""
     if reading.sequence is not None or not clips.are_frames([os.path.basename(path) for path in paths]):  # noqa: PTH119
         return bool(reading.sequence)
     sizes = [size for size in map(images.size_of, paths) if size]

@@ -99,7 +99,8 @@ class Matrix:
 
 def _can_pack(weight: Tensor) -> bool:
     """Whether oneDNN is there, and may have the matrix in its own order."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    there = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return there and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

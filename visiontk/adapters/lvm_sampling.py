@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .lvm_types import Sampling
 
-_LEAST_TEMPERATURE = 1e-38
+_LEAST_TEMPERATURE = torch.finfo(torch.float32).tiny
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:

@@ -143,7 +143,9 @@ class VideoWriter:
         if self._count and not -_DISORDER * self._step <= wanted - self._last <= _LONGEST_STEP:
             self._moved += self._last + self._shown - wanted
             wanted = self._last + self._shown
-            self.warning = self.warning or "its times jump, and the overlay goes on without the jump; the sound may be out of step there"
+            self._warn(
+                "its times jump, and the overlay goes on without the jump" + ("; its sound may be out of step" if self._sound else "")
+            )
         self._last = max(wanted, self._last + 1)
         self._count += 1
         self._shown = self._step if duration is None else min(max(1, round(duration / self._tick)), _LONGEST_STEP)
@@ -157,6 +159,10 @@ class VideoWriter:
             self._mux(self._video.encode(frame))
             if self._sound:
                 self._sound.write_until(self._end())
+
+    def _warn(self, message: str) -> None:
+        if message not in (self.warning or ""):
+            self.warning = f"{self.warning}; {message}" if self.warning else message
 
     def _count_on(self) -> int:
         return self._last + self._step if self._count else 0
@@ -183,7 +189,7 @@ class VideoWriter:
             self._container.close()
         self.finished = True
         if self._sound and self._sound.damaged:
-            self.warning = self.warning or "parts of the sound are damaged and missing"
+            self._warn("parts of the sound are damaged and missing")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
