@@ -734,7 +734,7 @@ def test_what_is_read_is_never_written_over(go_on: Run, valid: Valid) -> None:
     moving = Path("in/moving.webp").read_bytes()
     [failed] = valid(go_on("in/moving.webp", "--all-frames", "-o", "in/moving.webp", "--overwrite"), 3)
     assert failed["lvm"]["error"]["message"] == "in/moving.webp is what was read; choose another place with -o"
-    line = {"path": "in/2.png", "lvm_prompt": {"task": "rotate", "pairs": 1, "frames": row(3, "p")}}
+    line = {"path": "in/2.png", "lvm_prompt": {"task": "rotate", "pairs": 1, "frames": row(3, "p"), "seed": 0, "seconds": 0}}
     [failed] = valid(go_on("-o", "in/{stem}.png", "--overwrite", stdin=json.dumps(line).encode()), 3)
     assert failed["lvm"]["error"]["message"] == "in/2.png is what was read; choose another place with -o"
     assert Path("in/moving.webp").read_bytes() == moving and Path(names[2]).read_bytes() == before[2]
