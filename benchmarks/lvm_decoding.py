@@ -26,7 +26,7 @@ Seconds = list[float]
 
 
 class Material:
-    """The same random weights for both: transformers' network as it is, and ours with some of its matrices joined, which are copies."""
+    """The same random weights for both: transformers' network as it is, and ours, with copies of what is joined or ordered anew."""
 
     def __init__(self, size: str, started: Started, layers: int | None = None) -> None:
         with importing():
