@@ -12,6 +12,7 @@ from visiontk import resume
 from visiontk.errors import UsageError
 from visiontk.records import Record
 
+from . import running
 from .lvm_prompt_lines import KEY
 
 # What an image is made from. Its file's name is not part of it.
@@ -67,9 +68,7 @@ class HeldImages:
 
     def same_dtype(self, now: str, file: Path | None) -> None:
         """Raise UsageError where ``--resume`` would go on in another type of numbers: sentences are gone through again, to other images."""
-        if self.dtype not in (None, now):
-            before = f"{file} was written in {self.dtype} and this run computes in {now}"
-            raise UsageError(f"{before}; give --dtype {self.dtype}, or name a new file")
+        running.same_dtype(self.dtype, now, file)
 
     @property
     def left(self) -> int:

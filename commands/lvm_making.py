@@ -182,8 +182,7 @@ class Making:
             cure = f"--batch-size {self.rows}" + ("" if dtype == "fp32" else ", or --dtype fp32")
             said = f"memory ran out, and fewer at once come to another image {frame.number + 1} in {dtype}"
             return ItemError("too_large", f"{said}, which could not be followed; begin anew with {cure}")
-        follows = any(other == frame.candidate and number > frame.number for other, number in {*work.named.images} - work.named.held)
-        if follows and place in work.named.held and not _shows(work.named.images[place], frame.image):
+        if place in work.named.held and work.named.is_followed(place) and not _shows(work.named.images[place], frame.image):
             work.changed = True
             cure = "give the --candidates and --batch-size of that run, or name new files"
             said = f"{work.named.images[place]} was changed, or is not what its sentence comes to now, so nothing can follow it"

@@ -44,6 +44,11 @@ class Named:
     animations: list[Path]
     replace: frozenset[Path]
 
+    def is_followed(self, place: Place) -> bool:
+        """Whether an image of the same candidate is yet to be made after this one."""
+        candidate, number = place
+        return any(other == candidate and later > number and (other, later) not in self.held for other, later in self.images)
+
 
 @dataclass
 class Plan:

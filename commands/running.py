@@ -86,6 +86,12 @@ def held_lines(file: Path | None, stage: str, note: resuming.Note | None = None)
     return resuming.read_held(file, stage, note=note) if file else resuming.Held()
 
 
+def same_dtype(before: str | None, now: str, file: Path | None) -> None:
+    """Raise UsageError where ``--resume`` would put what was computed in two types of numbers into one file; None is not known."""
+    if before not in (None, now):
+        raise UsageError(f"{file} was written in {before} and this run computes in {now}; give --dtype {before}, or name a new file")
+
+
 def same_model(held: resuming.Held, model: str, revision: str, file: Path | None) -> None:
     """Raise UsageError where ``--resume`` would put two models' answers into one file."""
     if held.model is None or held.model == (model, revision):

@@ -17,6 +17,8 @@ from visiontk.prompts import Prompt
 from visiontk.records import Record
 from visiontk.resume import Held
 
+from . import running
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -181,9 +183,7 @@ def same(held: Held, asked: Prompts, options: Record, file: Path | None) -> None
 
 def same_dtype(held: Held, now: str, file: Path | None) -> None:
     """Raise UsageError where ``--resume`` would put what was computed in two types of numbers into one file, and into one video's masks."""
-    before = held.options.get("dtype", USUAL_DTYPE)
-    if held.model is not None and before != now:
-        raise UsageError(f"{file} was written in {before} and this run computes in {now}; give --dtype {before}, or name a new file")
+    running.same_dtype(None if held.model is None else held.options.get("dtype", USUAL_DTYPE), now, file)
 
 
 def _option(name: str, value: Any) -> str:

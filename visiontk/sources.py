@@ -136,7 +136,8 @@ def _from_folder(folder: str, reading: Reading) -> Iterator[Item[Any]]:
     paths = [os.path.join(folder, name) for name in frames]  # noqa: PTH118
     if frames and _are_a_video(folder, paths, reading):
         yield _sequence({"path": folder}, [Item({"path": path}, _Picture(path, reading)) for path in paths])
-        names = [name for name in names if name not in set(frames)]
+        taken = set(frames)
+        names = [name for name in names if name not in taken]
     for name in names:
         if listing.suffix(name) in images.IMAGE_SUFFIXES | video.VIDEO_SUFFIXES:
             yield from _from_file(os.path.join(folder, name), reading)  # noqa: PTH118

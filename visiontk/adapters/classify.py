@@ -121,12 +121,15 @@ class Classifier:
 
     def whole(self, image: Image) -> Views:
         """As `prepare`, but all of the picture at the network's size, which loses its aspect; one view."""
-        mode = self._resize.interpolation
-        how = mode if not isinstance(mode, tuple) else mode[0]
         from torchvision.transforms.functional import resize
 
-        shown = resize(image.convert(self._mode), list(self._size), how)
-        return _channels_first(shown)[None]
+        return _channels_first(resize(image.convert(self._mode), list(self._size), self._interpolation))[None]
+
+    @property
+    def _interpolation(self) -> Any:
+        """How pictures are resized; the first way, where the model was trained with several."""
+        mode = self._resize.interpolation
+        return mode[0] if isinstance(mode, tuple) else mode
 
     def predict(self, images: Sequence[Image], *, top_k: int = 5, threshold: float = 0.0) -> list[Classification]:
         """Classify RGB images in one batch.
@@ -226,8 +229,7 @@ class Classifier:
 
         # A model whose crop is the whole image has no corners: leave the usual margin of 1/8 around the crop.
         side = max(_shorter(self._resize.size), round(max(self._size) / 0.875))
-        mode = self._resize.interpolation
-        return tuple(five_crop(resize(image, [side], mode if not isinstance(mode, tuple) else mode[0]), list(self._size)))
+        return tuple(five_crop(resize(image, [side], self._interpolation), list(self._size)))
 
     def _classification(
         self, scores: Array, order: np.ndarray[Any, np.dtype[np.int64]], logits: Array, features: Array, threshold: float

@@ -168,20 +168,18 @@ def _opened(source: str | BinaryIO) -> Iterator[tuple[InputContainer, VideoStrea
     with ExitStack() as stack:
         if isinstance(source, str) and is_camera(source):
             container = stack.enter_context(_camera(source))
-            cut = False
+            cut, found = False, _video_stream(container)
         else:
             file = stack.enter_context(_file(source)) if isinstance(source, str) else source
             cut = is_cut(file)
             try:
                 container = stack.enter_context(_container(file))
-                stream = _video_stream(container)
+                found = _video_stream(container)
             except ItemError as error:
                 if cut:
                     raise ItemError("broken", "the file ends before what says how to read it; get a whole copy of it") from error
                 raise
-            yield container, stream, cut
-            return
-        yield container, _video_stream(container), cut
+        yield container, found, cut
 
 
 def is_camera(path: str) -> bool:
