@@ -43,16 +43,17 @@ def table(size: str, runtime: Runtime, variants: Sequence[Variant], contexts: Se
     columns = ["", "tokens/s", "seconds a frame", "lowest to highest", "GB read a token", "of the bandwidth", "target, %"]
     note = (
         f"Random weights, {tokens} tokens a frame, the ones before it not counted; {rounds} rounds, medians. A token reads all weights, "
-        "and the keys and values of those before it in the middle of the frame; compiled, of the whole context, whose length is fixed. "
+        "and the keys and values of those before it in the middle of the frame. Compiled, it reads those of the whole context, and its "
+        "share counts them as no more. "
         f"Copying reads and writes {bandwidth / 1e9:.1f} GB/s."
     )
     return Table(f"A frame of the {size.upper()} shape on {started.device.type}", columns, rows, [note])
 
 
 def _read(decoder: Decoder, positions: int) -> int:
-    """Bytes that a token takes: all matrices that it is multiplied by (the embedding is looked up), and keys and values."""
+    """Bytes that a token needs: all matrices that it is multiplied by (the embedding is looked up), and keys and values."""
     parameters = [value for name, value in decoder.network.named_parameters() if "embed_tokens" not in name]
-    kept: int = decoder.shape.bytes(1, decoder.context if decoder.compiled else positions)
+    kept: int = decoder.shape.bytes(1, positions)
     return sum(_stored(value) for value in parameters) + kept
 
 

@@ -73,6 +73,14 @@ def segment(
         float | None, typer.Option("--min-stability", metavar="X", min=0.0, max=1.0, help="auto: least stability of a mask.")
     ] = None,
     min_area: Annotated[int | None, typer.Option("--min-area", metavar="N", min=0, help="auto: least pixels of a mask.")] = None,
+    box_nms: Annotated[
+        float | None,
+        typer.Option("--box-nms", metavar="X", min=0.0, max=1.0, help="auto: of two masks whose boxes have a higher IoU, one stays."),
+    ] = None,
+    crop_layers: Annotated[
+        int | None,
+        typer.Option("--crop-layers", metavar="N", min=0, max=3, help="auto: look at 4, then 16, ... crops of the picture as well."),
+    ] = None,
     save: Annotated[
         str | None, typer.Option("--save", metavar="KIND,...", help="Files to write: overlay, masks, binary, coco, yolo, cutout, npz.")
     ] = None,
@@ -142,7 +150,8 @@ def segment(
     """
     span = segment_prompts.Span(direction.value, start, end)
     kinds = _kinds(save, out)
-    knobs = {"points_per_side": points_per_side, "min_iou": min_iou, "min_stability": min_stability, "min_area": min_area}
+    knobs: dict[str, float | None] = {"points_per_side": points_per_side, "min_iou": min_iou, "min_stability": min_stability}
+    knobs |= {"min_area": min_area, "box_nms": box_nms, "crop_layers": crop_layers}
     _check_options(span, kinds, out, resume, auto_every)
     writers.check(format, resume, out)
     asked = segment_prompts.read(prompt or [], prompts, span)

@@ -158,17 +158,19 @@ class Run:
         return lines
 
     def _is_held(self, clip: Clip, found: Sequence[Prompt], lines: list[Record]) -> bool:
-        """Whether these are all lines of a video. One that is held in part is tracked again, and its files are made again."""
+        """Whether these are all lines of a video, and it has its files, which come after the last line. Else it is tracked again."""
         span = self.prompts.span
         if not lines:
             return False
         last = max(prompt.frame for prompt in found) if span.direction == "backward" and found else span.end
-        if clip.again and (len(lines) > last - span.start if last is not None else not clip.holds(span.start + len(lines))):
+        paths = {line["path"] for line in lines}
+        files = [file for file, path in self.held.files.items() if path in paths]
+        asked_for = last is not None and len(lines) > last - span.start
+        if clip.again and (asked_for or not clip.holds(span.start + len(lines))) and not self.artefacts.lacks(files):
             for line in lines:
                 self.held.take(line)
             return True
-        paths = {line["path"] for line in lines}
-        self.artefacts.naming.free(file for file, path in self.held.files.items() if path in paths)
+        self.artefacts.naming.free(files)
         return False
 
     def _check_live(self, record: Record, count: int) -> None:
@@ -206,9 +208,9 @@ def _value(one: ObjectMask) -> Record:
 
 def _further(found: Sequence[ObjectMask], known: Sequence[ObjectMask]) -> list[ObjectMask]:
     """What ``auto`` found beside the objects that were prompted, numbered after them."""
-    from visiontk.adapters.segment_auto import unknown
+    from visiontk.adapters.segment_auto import numbers_beside, unknown
 
-    numbers = itertools.count(max((one.object_id for one in known), default=0) + 1)
+    numbers = numbers_beside({one.object_id for one in known})
     return [replace(one, object_id=next(numbers)) for one in unknown(found, known)]
 
 

@@ -194,6 +194,11 @@ class Artefacts:
         self._remove_earlier(record, index, {path for _, path, _ in planned})
         return files | self.add_to_coco(record, seen)
 
+    def lacks(self, files: Sequence[str]) -> bool:
+        """Whether one of those that a video's lines name is missing that is written after them, and that this run would write."""
+        late = {CLIP_SUFFIXES[kind] for kind in self.kinds if kind in CLIP_SUFFIXES}
+        return any(Path(file).suffix.lower() in late and not Path(file).exists() for file in files)
+
     def _check_name(self, record: Record) -> None:
         suffixes = [*dict.fromkeys(SUFFIXES.get(kind, ".json") for kind in self.kinds)]
         if given := other_suffix(self.naming.out, self.kinds, suffixes):

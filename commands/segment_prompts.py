@@ -96,11 +96,14 @@ class Prompts:
         if "prompts" not in record:
             return self.own, self.texts
         try:
-            found = _join(_from_json(record["prompts"], "the record's prompts", self.span.first, loose=True))
+            found = _join(self._of_record(record))
             self.span.check(found)
         except UsageError as error:
             raise ItemError("bad_prompt", str(error)) from error
         return found, None
+
+    def _of_record(self, record: Record) -> list[Prompt]:
+        return _from_json(record["prompts"], "the record's prompts", self.span.first, loose=True)
 
     def of_clip(self, record: Record, lines: Sequence[Record] = ()) -> tuple[list[Prompt], list[str] | None]:
         """As `of`, for a video, whose frames may have ``lines`` with prompts of their own. Raises UsageError as `Span.check_turn` does."""
@@ -124,15 +127,18 @@ class Prompts:
 
     def of_picture(self, record: Record) -> tuple[list[Prompt], list[str] | None]:
         """As `of`, for a single picture, which has one frame."""
-        found, texts = self.of(record)
-        own = {self.span.first, record.get("frame")}
-        for prompt in found:
-            if prompt.frame not in own:
-                raise ItemError("no_frame", f'the prompt "{prompt.text}" is on frame {prompt.frame}, and this is a single picture')
         try:
-            return _join([replace(prompt, frame=0) for prompt in found]), texts
-        except UsageError as error:  # one was on frame 0 by default, and another on the record's own
+            found, texts = (self._of_record(record), None) if "prompts" in record else (self.own, self.texts)
+            own = {self.span.first, record.get("frame")}
+            for prompt in found:
+                if prompt.frame not in own:
+                    raise ItemError("no_frame", f'the prompt "{prompt.text}" is on frame {prompt.frame}, and this is a single picture')
+            # One may be on frame 0 by default, and another on the record's own: both are here.
+            joined = _join([replace(prompt, frame=0) for prompt in found])
+            Span().check(joined)
+        except UsageError as error:
             raise ItemError("bad_prompt", str(error)) from error
+        return joined, texts
 
 
 def read(texts: Sequence[str], file: Path | None, span: Span) -> Prompts:

@@ -30,6 +30,9 @@ def lvm(
     vqgan_steps: Annotated[
         int | None, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN. Default: 8000.")
     ] = None,
+    decoder_steps: Annotated[
+        int, typer.Option("--decoder-steps", metavar="N", min=0, help="After these, updates of its decoder alone; codes stay as they are.")
+    ] = 0,
     vqgan: Annotated[
         str, typer.Option("--vqgan", metavar="DIR", help="Train none, but take that of the model in DIR.", show_default=False)
     ] = "",
@@ -61,6 +64,7 @@ def lvm(
     visiontk train lvm tiny -o my-lvm
     visiontk train lvm tiny --vqgan-steps 20000 --steps 20000 -b 32 --device cuda -o longer
     visiontk train lvm tiny --model my-lvm --steps 2000 --lr 0.0005 -o further
+    visiontk train lvm tiny --model my-lvm --steps 0 --decoder-steps 2000 -o sharper     the same codes, decoded better
     """
     folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)
@@ -72,6 +76,7 @@ def lvm(
         model=model,
         steps=steps,
         vqgan_steps=(0 if vqgan or model else LvmPlan.vqgan_steps) if vqgan_steps is None else vqgan_steps,
+        decoder_steps=decoder_steps,
         vqgan=vqgan,
         codes=codes,
         batch=batch,

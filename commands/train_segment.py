@@ -23,20 +23,26 @@ def segment(
         str | None,
         typer.Option("--config", metavar="FILE", help="Its make, as YAML of sam2's format. Default: that of --model, or of tiny-sam2."),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Updates of the weights.")] = 3000,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Updates of the weights.")] = 5500,
     encoder_steps: Annotated[
-        int, typer.Option("--encoder-steps", metavar="N", min=0, help="The first N of them teach the encoder alone what is where.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--encoder-steps",
+            metavar="N",
+            min=0,
+            help="The first N of them teach the encoder alone what is where. Default: two in five, and none with --model.",
+        ),
+    ] = None,
     image_steps: Annotated[
         int | None,
-        typer.Option("--image-steps", metavar="N", min=0, help="The next N learn from pictures alone. Default: half of the others."),
+        typer.Option("--image-steps", metavar="N", min=0, help="The next N learn from pictures alone. Default: a third of the others."),
     ] = None,
-    images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="Pictures per step.")] = 16,
-    clips: Annotated[int, typer.Option("--clips", metavar="N", min=1, help="Clips per step.")] = 3,
-    frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Frames per clip.")] = 8,
-    objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, max=4, help="At most so many objects of each.")] = 2,
-    clicks: Annotated[int, typer.Option("--clicks", metavar="N", min=0, help="Correction clicks on a picture, at most.")] = 2,
-    lr: train_options.LearningRate = 8e-4,
+    images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="Pictures per step.")] = 8,
+    clips: Annotated[int, typer.Option("--clips", metavar="N", min=1, help="Clips per step.")] = 4,
+    frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Frames per clip.")] = 6,
+    objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, max=4, help="At most so many objects of each.")] = 3,
+    clicks: Annotated[int, typer.Option("--clicks", metavar="N", min=0, help="Correction clicks on a picture, at most.")] = 1,
+    lr: train_options.LearningRate = 2e-3,
     weight_decay: train_options.WeightDecay = 0.05,
     warmup: train_options.Warmup = 100,
     clip: train_options.Clip = 1.0,
@@ -59,9 +65,9 @@ def segment(
     visiontk train segment tiny -o my-sam2                              about an hour on two cores
     visiontk train segment tiny --steps 20000 --image-steps 5000 --device cuda -o longer
     visiontk train segment tiny --config wider.yaml -o wider            another size of model
-    visiontk train segment tiny --model my-sam2 --image-steps 0 -o further
+    visiontk train segment tiny --model my-sam2 --image-steps 0 --lr 0.0008 -o further
     visiontk train segment tiny --model my-sam2 --config wider.yaml -o wider    from those of its weights that fit
-    visiontk train segment tiny --steps 5000 --encoder-steps 1500 -o known-first    things are known before they are prompted
+    visiontk train segment tiny --encoder-steps 0 -o prompted    prompts from the first step
     """
     folder = train_options.folder(out)
     runtime = options.runtime(settings.read(), device, dtype, None, None, seed, threads)

@@ -338,9 +338,11 @@ def test_everything_in_a_picture(run: Run, trackers: list[ColourTracker]) -> Non
     picture(6).save("a.png")
     assert boxes(run("segment", "a.png", "-p", "auto").records[0]) == {1: box("red", 6), 2: box("blue", 6)}
     knobs = ["--points-per-side", "7", "--min-iou", "0.5", "--min-stability", "0.6", "--min-area", "200"]
+    knobs += ["--box-nms", "0.9", "--crop-layers", "1"]
     assert boxes(run("segment", "a.png", "-p", "auto", *knobs).records[0]) == {1: box("blue", 6)}
     (given,) = trackers[-1].asked
     assert (given.points_per_side, given.min_iou, given.min_stability, given.min_area) == (7, 0.5, 0.6, 200)
+    assert (given.box_nms, given.crop_layers) == (0.9, 1)
     beside = run("segment", "a.png", "-p", "auto", "-p", "point:60,34#5").records[0]
     assert boxes(beside) == {5: box("blue", 6), 6: box("red", 6)}, "what was prompted is not found again"
 
@@ -664,6 +666,22 @@ def test_a_records_prompts_on_its_own_frame_and_on_none_are_one_objects(run: Run
     assert error(record)[0] == "bad_prompt" and "two boxes" in error(record)[1]
 
 
+def test_a_point_beside_an_object_on_a_pictures_frame_and_one_on_it_on_none_are_one_prompt(
+    run: Run, trackers: list[ColourTracker], valid: Valid
+) -> None:
+    save_clip("clip.mkv")
+    on, beside = {"object": 1, "frame": 3, "points": [[14, 12]]}, {"object": 1, "points": [[60, 40]], "labels": [0]}
+    record = {"path": "clip.mkv", "frame": 3, "prompts": [beside, on]}
+    [found] = valid(run("segment", stdin=json.dumps(record).encode()))
+    assert boxes(found) == {1: box("red", 3)}
+
+
+def test_what_is_found_beside_the_last_number_takes_free_ones(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    picture(LATE).save("a.png")
+    [found] = valid(run("segment", "a.png", "-p", f"{red_at(LATE).split('@')[0]}#65535", "-p", "auto", "--save", "masks", "-o", "out/"))
+    assert boxes(found) == {65535: box("red", LATE), 1: box("blue", LATE)}
+
+
 def test_a_record_that_says_only_where_an_object_is_not(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     picture(6).save("a.png")
     given = {"path": "a.png", "prompts": [{"object": 4, "points": [[9, 9]], "labels": [0]}]}
@@ -779,6 +797,35 @@ def test_a_video_that_changes_its_size_cannot_be_taken_in_pictures(run: Run, tra
     assert error(other) == ("broken", "the frame has 64x32 pixels and the first one 80x48; encode it anew at one size")
 
 
+def test_a_video_of_no_frames_at_all(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    with av.open("empty.avi", "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.start_encoding()
+    picture(6).save("z.png")
+    empty, other = valid(run("segment", "empty.avi", "z.png", "-p", "point:20,10"), 3)
+    assert error(empty) == ("broken", "no frame of the video can be decoded") and boxes(other) == {1: box("red", 6)}
+
+
+def test_frames_are_decoded_on_another_thread_ahead_of_the_model(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from visiontk.media import decoder
+
+    threads: list[threading.Thread] = []
+    convert = decoder.to_image
+
+    def noted(frame: Any) -> Any:
+        threads.append(threading.current_thread())
+        return convert(frame)
+
+    monkeypatch.setattr("visiontk.media.video.to_image", noted)
+    assert len(run("segment", save_clip("clip.mkv"), "-p", "point:9,13").records) == FRAMES
+    assert len(threads) == FRAMES and threading.main_thread() not in threads
+
+
 def test_a_file_that_ends_before_its_index_is_told_to_be_cut(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     whole = Path(save_clip("clip.mp4")).read_bytes()
     assert whole.rindex(b"moov") > len(whole) // 2
@@ -876,6 +923,7 @@ def test_each_line_of_a_sequence_may_have_prompts(run: Run, trackers: list[Colou
     records = valid(run("segment", "-", "--sequence", stdin="\n".join(map(json.dumps, lines)).encode()))
     assert [sorted(boxes(record)) for record in records] == [[1]] * LATE + [[1, 2]] * (FRAMES - LATE)
     assert boxes(records[LATE])[2] == box("blue", LATE)
+    assert [number for number, record in enumerate(records) if "prompts" in record] == [0, LATE], "each line keeps its own"
     part = valid(run("segment", "-", "--sequence", "--start", "2", stdin="\n".join(map(json.dumps, lines)).encode()))
     assert [sorted(boxes(record)) for record in part] == [[]] * (LATE - 2) + [[2]] * (FRAMES - LATE), "each on its own frame"
     del lines[LATE]["prompts"]

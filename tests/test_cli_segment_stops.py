@@ -118,6 +118,37 @@ def test_a_video_in_part_is_tracked_from_its_start_and_one_in_whole_not_at_all(r
     ]
 
 
+def test_an_end_past_the_last_frame_is_the_videos_own(run: Run, trackers: list[ColourTracker]) -> None:
+    arguments = ["segment", save_clip("a.mkv", 8), "-p", RED, "--end", "40", "--resume", "out.jsonl"]
+    run(*arguments)
+    assert run(*arguments).code == 0 and len(read("out.jsonl")) == 8
+    assert len(trackers) == 2 and trackers[-1].asked == []
+
+
+@pytest.mark.parametrize("kind", ["npz", "overlay"])
+def test_a_file_that_no_room_was_left_for_after_the_last_line_is_made_by_going_on(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from visiontk.media.mask_files import MaskArrays
+    from visiontk.media.video_writer import VideoWriter
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    save_clip("a.mp4", 8)
+    arguments = ["segment", "a.mp4", "-p", RED, "--save", kind, "-o", "out/", "--resume", "out.jsonl"]
+    with monkeypatch.context() as patch:
+        patch.setattr(*((MaskArrays, "write") if kind == "npz" else (VideoWriter, "_finish")), full)
+        stopped = run(*arguments)
+    assert stopped.code == 6 and "No space left" in stopped.error
+    lines = read("out.jsonl")
+    [file] = {record["segment"]["files"][kind] for record in lines}
+    assert len(lines) == 8 and not Path(file).exists()
+    for tracked in (1, 0):
+        assert run(*arguments).code == 0 and len(trackers[-1].asked) == tracked
+        assert read("out.jsonl") == lines and (arrays_of(file) if kind == "npz" else frames_of(file)) == 8
+
+
 @pytest.mark.parametrize("direction", ["backward", "both"])
 def test_other_directions_go_on_too(run: Run, trackers: list[ColourTracker], direction: str) -> None:
     arguments = ["segment", save_clip("a.mkv", 8), "-p", "point:14,10@5", "--direction", direction]
@@ -398,6 +429,31 @@ def test_ctrl_c_while_the_overlay_is_finished_leaves_the_one_before(
 
 
 # Streams that never end
+
+
+def test_each_line_is_written_before_the_next_frame_is_tracked(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visiontk.adapters import segment
+
+    lines: list[int] = []
+    load = segment.load
+
+    def watched(*arguments: Any) -> Any:
+        tracker: Any = load(*arguments)
+        track = tracker.video
+
+        def video(*arguments: Any, **options: Any) -> Iterator[Any]:
+            for answer in track(*arguments, **options):
+                yield answer
+                lines.append(len(read("out.jsonl")))
+
+        tracker.video = video
+        return tracker
+
+    monkeypatch.setattr(segment, "load", watched)
+    assert run("segment", save_clip("a.mkv"), "-p", RED, "--resume", "out.jsonl").code == 0
+    assert lines == list(range(1, FRAMES + 1))
 
 
 def start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:

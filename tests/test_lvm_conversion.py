@@ -100,14 +100,24 @@ def test_the_renamed_vqgan_computes_what_the_original_does() -> None:
         torch.testing.assert_close(decoded, reference.decode(want, 4), atol=5e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "billions"), [("300m", 0.3), ("600m", 0.6), ("1b", 1.1), ("3b", 3.3), ("7b", 6.544)])
-def test_the_sizes_of_the_paper(size: str, billions: float) -> None:
+@pytest.mark.parametrize(
+    ("size", "shape", "billions"),
+    [
+        ("300m", (1024, 2688, 22, 8), 0.3),
+        ("600m", (1536, 4096, 22, 16), 0.6),
+        ("1b", (2048, 5504, 22, 16), 1.1),
+        ("3b", (3200, 8640, 26, 32), 3.3),
+        ("7b", (4096, 11008, 32, 32), 6.544),
+    ],
+)
+def test_the_sizes_of_the_paper(size: str, shape: tuple[int, int, int, int], billions: float) -> None:
     with importing():
         from transformers import LlamaConfig, LlamaForCausalLM
     config = LlamaConfig(**lvm_sizes.llama(size))
     with torch.device("meta"):
         network = LlamaForCausalLM(config)
-    hidden, intermediate, layers, _ = lvm_sizes.SHAPES[size]
+    hidden, intermediate, layers, heads = shape
+    assert (config.num_attention_heads, config.num_key_value_heads, config.max_position_embeddings) == (heads, heads, 4096)
     parameters = layers * (4 * hidden**2 + 3 * hidden * intermediate + 2 * hidden) + 2 * 8292 * hidden + hidden
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters == pytest.approx(billions * 1e9, rel=0.1)
     assert (config.eos_token_id, config.bos_token_id, config.rope_parameters["rope_theta"], config.rms_norm_eps) == (None, None, 1e4, 1e-6)

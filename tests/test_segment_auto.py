@@ -83,6 +83,17 @@ def test_masks_are_the_official_generators_by_falling_area(
         assert one.mask.shape == (HEIGHT, WIDTH) and one.mask.dtype == np.bool_ and one.mask.flags.c_contiguous
 
 
+def test_in_bf16_the_masks_are_those_of_fp32_nearly(image: Image.Image) -> None:
+    found = []
+    for dtype in ("fp32", "bf16"):
+        segmenter = Segmenter(Network(copy.deepcopy(built()), Runtime(device="cpu", dtype=dtype).start()), name="random", revision="0")
+        found.append(segmenter.everything(image, Everything(points_per_side=3, min_iou=0, min_stability=0, box_nms=1.0)))
+    exact, rounded = found
+    assert len(exact) == len(rounded) == 27, "three for each click"
+    assert np.mean([(one.mask == other.mask).mean() for one, other in zip(exact, rounded, strict=True)]) > 0.95
+    assert any((one.mask != other.mask).any() for one, other in zip(exact, rounded, strict=True)), "it is not fp32 after all"
+
+
 def test_small_masks_are_left_out(segmenter: Segmenter, image: Image.Image) -> None:
     areas = [int(one.mask.sum()) for one in segmenter.everything(image)]
     least = areas[len(areas) // 2]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 import visiontk
 from visiontk import catalog, hub, layouts
 from visiontk.adapters.segment import Everything, Segmenter, load
-from visiontk.adapters.segment_weights import find_config, read_config
+from visiontk.adapters.segment_weights import _Uninitialised, build, find_config, read_config
 from visiontk.errors import ModelUnavailable
 from visiontk.runtime import Runtime
 
@@ -123,10 +123,14 @@ def test_the_catalogs_models_are_metas_and_their_sizes_are_right() -> None:
         _, weights = HF_MODEL_ID_TO_FILENAMES[entry.id]
         [layout] = layouts.of(entry.id)
         assert layout.weights == (weights,)
-        if "tiny" in entry.name:
-            model = instantiate(read_config(find_config(Path(weights))))
-            count = sum(parameter.numel() for parameter in model.parameters())
-            assert count == pytest.approx(entry.parameters, rel=0.005) and 4e-6 * count == pytest.approx(entry.memory, rel=0.01)
+        config = read_config(find_config(Path(weights)))
+        with _Uninitialised():
+            state = instantiate(config).state_dict()
+        built = build(config, state, entry.name)
+        count = sum(parameter.numel() for parameter in built.parameters())
+        assert count == pytest.approx(entry.parameters, rel=0.005) and 4e-6 * count == pytest.approx(entry.memory, rel=0.01)
+        assert built.image_size == 1024 and built.pred_obj_scores and built.num_maskmem == 7
+        del state, built
     assert [entry.name for entry in listed if entry.recommended] == ["sam2.1-tiny"]
 
 

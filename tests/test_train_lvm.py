@@ -28,8 +28,19 @@ from visiontk.training.lvm_world import sentences
 if TYPE_CHECKING:
     from tests.conftest import Run
 
-PLAN = LvmPlan(vqgan_steps=2, steps=2, codes=32, batch=1, vqgan_batch=2, seed=3)
+PLAN = LvmPlan(vqgan_steps=2, decoder_steps=2, steps=2, codes=32, batch=1, vqgan_batch=2, seed=3)
+ALL_STEPS = 6
 
+
+FOLLOWING = {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}
+FIGURES: dict[str, Any] = {
+    "reconstruction": {"psnr": 1, "pooled": 1, "codes": 2},
+    "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6},
+    "next frame": FOLLOWING,
+    "next frame before photos": FOLLOWING,
+    "perplexity of clips": {"1": 3, "15": 2},
+    "perplexity of answers": {"1": 3, "15": 2},
+}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -161,7 +172,7 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
 
     (tmp_path / "first").mkdir()
     write_model(whole[1], tmp_path / "first")
-    plan = replace(PLAN, vqgan_steps=0, vqgan=str(tmp_path / "first"))
+    plan = replace(PLAN, vqgan_steps=0, decoder_steps=0, vqgan=str(tmp_path / "first"))
     plan.check()
     training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, plan.vqgan))
     assert course(training, 1, tmp_path / "second").step == 1
@@ -181,13 +192,41 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
             wrong.check()
 
 
+def test_a_decoder_learns_alone_what_the_codes_of_pictures_stand_for(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
+    """Of a model that is there: codes and language model stay as they are, and pictures are nearer to the truth in decibels."""
+    from visiontk.training.lvm_output import card, write_model
+
+    (tmp_path / "first").mkdir()
+    write_model(whole[1], tmp_path / "first")
+    plan = replace(PLAN, model=str(tmp_path / "first"), vqgan_steps=0, decoder_steps=12, steps=0, warmup=0, vqgan_batch=8)
+    plan.check()
+    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model))
+    assert [training.rate(step) for step in (0, 6)] == pytest.approx([plan.vqgan_lr, plan.vqgan_lr / 2])
+    assert course(training, 12, tmp_path / "second").step == 12
+    found = training.finished()
+    for part, after in (("vqgan", ("decoder.", "post_quant_conv.")), ("llama", ())):
+        before = getattr(whole[1], part).state_dict()
+        changed = {name for name, value in getattr(found, part).state_dict().items() if not torch.equal(value, before[name])}
+        assert all(name.startswith(after) for name in changed) and bool(changed) == bool(after), part
+    drawn = lvm_learn.pictures(11, range(16))
+
+    def decibels(vqgan: Any) -> float:
+        with torch.no_grad():
+            made = vqgan.decode(vqgan.encode(drawn).latents).sample
+        return float((-10 * (made - drawn).square().mean((1, 2, 3)).log10()).mean())
+
+    assert decibels(found.vqgan) > decibels(whole[1].vqgan) + 0.1
+    text = card("second", plan, FIGURES, seconds=60, device="a CPU", dtype="fp32")
+    assert f"those of {plan.model}. 12 steps of 8 pictures for its decoder alone, learning rate 0.001. AdamW" in text
+
+
 def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
     from visiontk.training.lvm_output import card, write_model
 
     (tmp_path / "first").mkdir()
     write_model(whole[1], tmp_path / "first")
     before = {name: value.clone() for name, value in whole[1].llama.state_dict().items()}
-    plan = replace(PLAN, model=str(tmp_path / "first"), vqgan_steps=0, lr=1e-3, warmup=0)
+    plan = replace(PLAN, model=str(tmp_path / "first"), vqgan_steps=0, decoder_steps=0, lr=1e-3, warmup=0)
     plan.check()
     training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model))
     assert all(torch.equal(value, before[name]) for name, value in training.llama.network.state_dict().items())
@@ -206,12 +245,8 @@ def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, 
     for wrong in (replace(plan, vqgan_steps=1), replace(plan, vqgan=plan.model)):
         with pytest.raises(UsageError, match="--model brings its own VQGAN"):
             wrong.check()
-    figures: Any = {"reconstruction": {"psnr": 1, "codes": 2}, "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6}}
-    following = {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}
-    figures |= {"next frame": following, "next frame before photos": following}
-    figures |= {name: {"1": 3, "15": 2} for name in ("perplexity of clips", "perplexity of answers")}
-    text = card("second", plan, figures, seconds=60, device="a CPU", dtype="bf16")
-    assert f"those of {plan.model}, whose LLaMA was trained further: 2 steps of 1 sentences" in text and f"--model {plan.model}" in text
+    text = card("second", plan, FIGURES, seconds=60, device="a CPU", dtype="bf16")
+    assert f"those of {plan.model}. Its LLaMA was trained further, 2 steps of 1 sentences" in text and f"--model {plan.model}" in text
     assert f"trained on from {plan.model} on visual sentences" in text and "-o second --dtype bf16" in text
 
 
@@ -273,10 +308,10 @@ def test_the_size_of_the_language_model() -> None:
 
 
 def trained(folder: Path, stop_after: int | None = None) -> lvm_learn.Parts:
-    """What a run of two and two steps comes to, stopped as Ctrl-C does after so many."""
+    """What a run of two, two and two steps comes to, stopped as Ctrl-C does after so many."""
     seed_everything(1)
     training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes))
-    assert course(training, 4, folder, stop_after).step == 4
+    assert course(training, ALL_STEPS, folder, stop_after).step == ALL_STEPS
     return training.finished()
 
 
@@ -286,7 +321,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lvm_learn.Par
     return folder, trained(folder)
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("stop", range(1, ALL_STEPS))
 def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts], stop: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path, stop_after=stop)
@@ -296,8 +331,22 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, whole:
             assert torch.equal(value, getattr(again, part).state_dict()[name]), (part, name)
     lines = [[json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (whole[0], tmp_path)]
     assert [[line["step"], line["train"]["loss"]] for line in lines[0]] == [[line["step"], line["train"]["loss"]] for line in lines[1]]
-    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4] and "psnr" in lines[0][1]["train"] and "psnr" not in lines[0][2]["train"]
+    assert [line["step"] for line in lines[0]] == [1, 2, 3, 4, 5, 6]
+    assert ["psnr" in line["train"] for line in lines[0]] == [True] * 4 + [False] * 2
     assert lines[0][0]["train"]["codes"] >= PLAN.codes / 4
+    assert [sorted(line["train"].keys() & {"codes", "psnr"}) for line in lines[0]] == [["codes", "psnr"]] * 2 + [["psnr"]] * 2 + [[]] * 2
+
+
+def test_each_phase_takes_over_the_averaged_weights_of_the_one_before(tmp_path: Path) -> None:
+    seed_everything(1)
+    training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes))
+    course(training, ALL_STEPS, tmp_path)
+    assert training.vqgan and training.decoder
+    found = training.finished().vqgan.state_dict()
+    first, second = training.vqgan.average.module.state_dict(), training.decoder.average.module.state_dict()
+    for name, value in found.items():
+        assert torch.equal(value, second[name] if name in second else first[name]), name
+    assert any(not torch.equal(value, first[name]) for name, value in second.items())
 
 
 def test_the_folder_loads_in_diffusers_transformers_and_the_adapter(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
@@ -336,16 +385,29 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
     with torch.no_grad():
         latents = whole[1].vqgan.encode(lvm_learn.pixels(frames)).latents
         made = whole[1].vqgan.decode(latents).sample.clamp(0, 1)
-    expected = -10 * float((made - frames / 255).square().mean().log10())
-    assert found["reconstruction"]["psnr"] == pytest.approx(expected, abs=0.02)
+    errors = (made - frames / 255).square().mean((1, 2, 3))
+    assert found["reconstruction"]["psnr"] == pytest.approx(-10 * float(errors.log10().mean()), abs=0.02)
+    assert found["reconstruction"]["pooled"] == pytest.approx(-10 * float(errors.mean().log10()), abs=0.02)
     assert found["next frame"]["factor"] == pytest.approx(found["next frame"]["repeated"] / found["next frame"]["error"], rel=0.01)
     assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
     assert all(value >= 1 for value in found["perplexity of clips"].values())
     write_report(tmp_path, PLAN, found, seconds=60, started=started())
     card = (tmp_path / "README.md").read_text("utf-8")
-    assert f"{found['mask analogies']['miou']:.3f}" in card and "--steps 2 --vqgan-steps 2 --codes 32" in card
+    assert f"{found['mask analogies']['miou']:.3f}" in card and "--steps 2 --vqgan-steps 2 --decoder-steps 2 --codes 32" in card
     with Image.open(tmp_path / "samples.png") as strips, Image.open(tmp_path / "curves.png") as curves:
         assert strips.size == (2 + 17 * 70, 2 + 12 * 70) and curves.width > curves.height
+
+
+def test_a_curve_for_each_phase_there_was() -> None:
+    from visiontk.training.lvm_output import curves
+
+    vqgan = [{"step": step, "train": {"loss": 1.0, "psnr": 20.0 + step}} for step in (1, 2)]
+    llama = [{"step": step, "train": {"loss": 9.0 - step}} for step in (1, 2)]
+    for before in (vqgan, []):
+        lines = [*before, *({**line, "step": line["step"] + len(before)} for line in llama)]
+        first, second, _ = curves(lines, FIGURES, len(before)).axes
+        assert [line.get_xydata().tolist() for line in first.lines] == ([[[1, 21], [2, 22]]] if before else [])  # type: ignore[union-attr]
+        assert [line.get_xydata().tolist() for line in second.lines] == [[[1, 8], [2, 7]]]  # type: ignore[union-attr]
 
 
 def test_metrics_by_hand() -> None:
@@ -357,7 +419,7 @@ def test_metrics_by_hand() -> None:
     truth = torch.tensor([[[True, True], [False, True]]])
     assert lvm_measure.iou(things, truth) == pytest.approx(2 / 3) and lvm_measure.iou(~things, ~truth) == pytest.approx(1 / 2)
     assert lvm_measure.area_error(answers, torch.zeros_like(answers), things) == pytest.approx((250**2 + 200**2) / 255**2 / 3 / 2)
-    assert lvm_measure.psnr(torch.tensor([255.0**2 / 100])) == pytest.approx(20)
+    assert lvm_measure.psnr(torch.tensor([255.0**2 / 100, 255.0**2 / 1000])) == pytest.approx(25)
 
 
 def test_pictures_go_to_tensors_and_back() -> None:

@@ -223,7 +223,7 @@ def test_the_map_is_enlarged_as_in_the_mask_decoder(high_res: bool) -> None:
 
 
 def test_pictures_come_first_and_then_every_third_time() -> None:
-    plan = SegmentPlan(steps=30, image_steps=10, clips=5, frames=6, images=7)
+    plan = SegmentPlan(steps=30, encoder_steps=0, image_steps=10, clips=5, frames=6, images=7, clicks=2)
     turns = [turn(plan, step) for step in range(30)]
     assert all((found.frames, found.count) == (1, 7) for found in turns[:10]) and {found.dyed for found in turns[:10]} == {False, True}
     assert {prompted(plan, step).clicks for step in range(10)} == {0, 1, 2}
@@ -232,7 +232,7 @@ def test_pictures_come_first_and_then_every_third_time() -> None:
 
 
 def test_one_in_four_steps_with_clips_has_them_in_varied_colours() -> None:
-    plan = SegmentPlan(steps=3000, image_steps=0)
+    plan = SegmentPlan(steps=3000, encoder_steps=0, image_steps=0)
     clips = [found for found in (turn(plan, step) for step in range(3000)) if found.frames > 1]
     assert sum(found.dyed for found in clips) / len(clips) == pytest.approx(0.25, abs=0.03)
 
@@ -250,7 +250,16 @@ def test_the_encoder_comes_before_prompts_and_sees_things_as_they_are_drawn_and_
     assert all((found.frames, found.count) == (1, 14) for found in turns[:6])
     assert [found.dyed for found in turns[:6]] == [False, True] * 3
     assert [found.frames for found in turns[6:10]] == [1] * 4 and {found.frames for found in turns[10:]} == {1, 5}
-    assert SegmentPlan(steps=20, encoder_steps=6).pictures_alone == 7
+
+
+def test_from_nothing_two_in_five_steps_are_the_encoders_and_a_third_of_the_others_pictures() -> None:
+    def stages(**options: Any) -> tuple[int, int]:
+        plan = SegmentPlan(**options)
+        return plan.encoder_alone, plan.pictures_alone
+
+    assert stages() == (2200, 1100) and stages(steps=20, encoder_steps=6) == (6, 4)
+    assert stages(steps=20, image_steps=10) == (4, 10)
+    assert stages(steps=30, model="x") == (0, 10) and stages(steps=30, model="x", encoder_steps=3) == (3, 9)
 
 
 def test_the_card_tells_the_steps_in_their_order() -> None:
@@ -266,12 +275,12 @@ def test_the_card_tells_the_steps_in_their_order() -> None:
     assert "of them over 2 clips of 5 frames;" in whole
     assert "trained from nothing on the" in whole and "trained on from y on the" in told(model="y")
     assert "trained on from y, whose weights 50% of its own were at first, on the" in told(model="y", config="z.yaml")
-    assert "AdamW, 5 steps: 5 of the encoder and what enlarges its map alone over 32 pictures each;" in told(steps=5, encoder_steps=5)
-    assert "AdamW, 20 steps: 10 over 16 pictures each, then 10, two in three" in told(steps=20)
+    assert "AdamW, 5 steps: 5 of the encoder and what enlarges its map alone over 16 pictures each;" in told(steps=5, encoder_steps=5)
+    assert "AdamW, 30 steps: 10 over 8 pictures each, then 20, two in three" in told(steps=30, encoder_steps=0)
 
 
 def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:
-    plan = SegmentPlan(steps=9000, image_steps=3000)
+    plan = SegmentPlan(steps=9000, encoder_steps=0, image_steps=3000)
     pictures = [prompted(plan, step).kind for step in range(3000)]
     clips = [prompted(plan, step).kind for step in range(3000, 9000) if turn(plan, step).frames > 1]
     for drawn, shares in ((pictures, IMAGE_KINDS), (clips, CLIP_KINDS)):
@@ -280,7 +289,7 @@ def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:
 
 
 def test_a_mask_is_corrected_on_another_frame_alone() -> None:
-    plan = SegmentPlan(steps=300, image_steps=0, frames=6)
+    plan = SegmentPlan(steps=300, encoder_steps=0, image_steps=0, frames=6)
     for step in range(300):
         found = prompted(plan, step)
         if turn(plan, step).frames > 1:
@@ -293,6 +302,8 @@ def test_options_that_make_no_sense_are_refused() -> None:
         SegmentPlan(data="photos").check()
     with pytest.raises(UsageError, match="--image-steps 5 are more than --steps 4"):
         SegmentPlan(steps=4, image_steps=5).check()
+    with pytest.raises(UsageError, match=r"--image-steps 5 are more than --steps 4$"):
+        SegmentPlan(steps=4, model="x", image_steps=5).check()
     with pytest.raises(UsageError, match="--encoder-steps 5 are more than --steps 4"):
         SegmentPlan(steps=4, encoder_steps=5).check()
     with pytest.raises(UsageError, match="--image-steps 3 are more than --steps 4 beside --encoder-steps 2"):
@@ -315,7 +326,7 @@ def trained(config: Path, folder: Path, stop_after: int | None = None) -> Any:
     from visiontk.runtime import Runtime
     from visiontk.training.segment_run import Training
 
-    plan = SegmentPlan(config=str(config), steps=4, image_steps=2, images=2, clips=1, frames=3, seed=5)
+    plan = SegmentPlan(config=str(config), steps=4, encoder_steps=0, image_steps=2, images=2, clips=1, frames=3, objects=2, seed=5)
     training = Training(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
     assert course(training, plan.steps, folder, stop_after).step == 4
     return training.average
@@ -350,6 +361,61 @@ def test_a_batch_that_shows_nothing_at_first_still_teaches_the_encoder(config: P
     torch.autograd.backward(passed.loss)
     patches = training.model.image_encoder.trunk.patch_embed.proj.weight
     assert float(passed.loss.detach()) > 1 and float(passed.iou) == 1 and patches.grad is not None and patches.grad.any()
+
+
+@pytest.mark.parametrize("kind", ["point", "box", "mask"])
+def test_objects_are_prompted_as_asked_and_corrected_where_the_answer_is_wrong(
+    kind: Any, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visiontk.runtime import Runtime
+    from visiontk.training import segment_track
+    from visiontk.training.segment_run import Training
+
+    model: Any = Training(SegmentPlan(config=str(config), steps=3), Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start()).model
+    batch = segment_clips.render_batch(3, range(4), 3, 64, 2, dyed=False)
+    given: list[Any] = []
+    asked: list[Any] = []
+    corrected: list[Any] = []
+    step, heads, correct = model._track_step, model._forward_sam_heads, segment_track._correct
+
+    def watched_step(*arguments: Any) -> Any:
+        given.append(arguments[5:7])
+        return step(*arguments)
+
+    def watched_heads(*arguments: Any, **named: Any) -> Any:
+        asked.append(named.get("point_inputs"))
+        return heads(*arguments, **named)
+
+    def watched_correct(points: Any, target: Any, logits: Any) -> Any:
+        corrected.append((target, logits > 0, correct(points, target, logits)))
+        return corrected[-1][2]
+
+    monkeypatch.setattr(model, "_track_step", watched_step)
+    monkeypatch.setattr(model, "_forward_sam_heads", watched_heads)
+    monkeypatch.setattr(segment_track, "_correct", watched_correct)
+    torch.manual_seed(2)
+    segment_track.track(model, batch, Prompting(kind, (1,), 2))
+    target, (points, masks) = batch.masks[0], given[0]
+    assert given[1:] == [(None, None)] * 2, "only the first frame is prompted"
+    if kind == "mask":
+        assert points is None and torch.equal(masks, target[:, None].float())
+    elif kind == "point":
+        assert masks is None and points["point_labels"].tolist() == [[1]] * len(target)
+        assert all(mask[tuple(place.long().flip(0))] for mask, place in zip(target, points["point_coords"][:, 0], strict=True))
+    else:
+        assert masks is None and points["point_labels"].tolist() == [[2, 3]] * len(target)
+        for mask, found in zip(target, points["point_coords"], strict=True):
+            ys, xs = mask.nonzero().T
+            sides = torch.stack([xs.max() - xs.min(), ys.max() - ys.min()]).repeat(2)
+            edges = torch.stack([xs.min(), ys.min(), xs.max(), ys.max()])
+            assert ((found.flatten() - edges).abs() <= 0.1 * sides + 2).all(), "about its edges"
+    assert len(corrected) == 2 and all(any(made is one for one in asked) for *_, made in corrected)
+    for number, (truth, said, made) in enumerate(corrected, 1):
+        assert torch.equal(truth, batch.masks[1]) and made["point_labels"].shape[1] == number
+        for row, (place, label) in enumerate(zip(made["point_coords"][:, -1].long(), made["point_labels"][:, -1], strict=True)):
+            x, y = place.tolist()
+            assert bool(label) == bool(truth[row, y, x])
+            assert bool(said[row, 0, y, x]) != bool(truth[row, y, x]) or torch.equal(said[row, 0], truth[row])
 
 
 def test_a_line_tells_of_one_kind_of_step(tmp_path: Path) -> None:

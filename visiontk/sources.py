@@ -179,8 +179,7 @@ def _joined(items: Iterable[Item[Any]], reading: Reading, *, in_order: bool) -> 
                 frames.sort(key=lambda item: clips.in_order(item.record["path"]))
             elif reading.notice and not _rising(frames):
                 reading.notice("the pictures come as they are named, not by their numbers; quote a pattern to have it sorted")
-            about = {"prompts": frames[0].record["prompts"]} if "prompts" in frames[0].record else {}
-            yield _sequence({"path": os.path.dirname(frames[0].record["path"]) or ".", **about}, frames)  # noqa: PTH120
+            yield _sequence({"path": os.path.dirname(frames[0].record["path"]) or "."}, frames)  # noqa: PTH120
         else:
             yield from group
 

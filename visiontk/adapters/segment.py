@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ from visiontk import catalog
 from visiontk.errors import ItemError, UsageError
 from visiontk.runtime import Runtime, Started, memory_errors
 
-from .segment_auto import everything, extent, unknown
+from .segment_auto import everything, extent, numbers_beside, unknown
 from .segment_network import SMALL, Features, Network, start
 from .segment_types import Auto, Everything, FrameMasks, Mask, ObjectMask, ObjectPrompt
 from .segment_video import LookAhead, Tracked, Tracker
@@ -98,7 +97,7 @@ class Segmenter:
         waiting = _by_frame(prompts)
         source = LookAhead(frames)
         tracker = Tracker(self.network, reverse=reverse)
-        numbers = itertools.count(max((prompt.object_id for prompt in prompts), default=0) + 1)
+        numbers = numbers_beside({prompt.object_id for prompt in prompts})
         first = last = None
         for step, (index, image) in enumerate(source):
             first, last = index if first is None else first, index

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image as pillow
 from PIL.Image import Image
+
+from visiontk.media.masks import MAX_ID
 
 from .segment_network import Features, Network
 from .segment_types import Everything, Mask, ObjectMask
@@ -35,6 +38,12 @@ def unknown(found: Sequence[ObjectMask], tracked: Sequence[ObjectMask], least_io
     """Those of ``found`` that are none of ``tracked``: no IoU of ``least_iou`` or more with any."""
     boxes = [(other, extent(other.mask)) for other in tracked if other.mask.any()]
     return [one for one in found if not any(_iou(one.mask, other.mask, box) >= least_iou for other, box in boxes)]
+
+
+def numbers_beside(known: Collection[int]) -> Iterator[int]:
+    """Numbers for what is found beside objects that have some: the next ones, and when these are used up, those that are free."""
+    after = max(known, default=0) + 1
+    return itertools.chain(range(after, MAX_ID + 1), (number for number in range(1, after) if number not in known))
 
 
 def _generator(network: Network, features: Features, image: Image, knobs: Everything) -> Any:

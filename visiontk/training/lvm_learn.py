@@ -1,4 +1,4 @@
-"""The two things that are learned one after the other: the VQGAN, and the LLaMA on its codes."""
+"""The things that are learned one after the other: the VQGAN, its decoder once more, and the LLaMA on its codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from visiontk.adapters.lvm import locate
@@ -30,6 +30,7 @@ SIDE = SIZE // FACTOR  # of a frame in tokens
 # codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
 ABSOLUTE, SQUARED, COMMITMENT = 0.5, 3.0, 0.25
 FIRST = 32  # latents to a code that the codebook begins with
+EXACT = 1e-5  # mean squared error of a picture, 50 dB, below which its decoder has little more to learn of it
 
 
 @dataclass
@@ -71,31 +72,39 @@ def taken_vqgan(folder: Path, name: str, codes: int) -> Any:
 
 
 class Training:
-    """The VQGAN for the first steps, then the LLaMA on its codes. A `visiontk.training.steps.Trained`."""
+    """The VQGAN for the first steps, its decoder for the next, then the LLaMA on its codes. A `visiontk.training.steps.Trained`."""
 
     def __init__(self, plan: LvmPlan, started: Started, parts: Parts) -> None:
         self.plan, self.device, self.parts, self._started = plan, started.device, parts, started
-        self.first = plan.vqgan_steps
+        self.first, self.second = plan.vqgan_steps, plan.vqgan_steps + plan.decoder_steps
         self.begun = False  # the codebook has its first codes
         # 3 x 3 convolutions on a CPU want the channels last.
         vqgan = parts.vqgan.to(self.device, memory_format=torch.channels_last)
         # One that is taken as it is needs no optimiser and no average.
         self.vqgan = Learner(vqgan, plan, self.device, lr=plan.vqgan_lr, steps=self.first, lr_scale=lr_scale) if self.first else None
         self.codebook = Codebook(vqgan)
+        self.decoder = self._decoder() if plan.decoder_steps else None
         self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps)
         self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
 
     def rate(self, step: int) -> float:
-        return self.vqgan.rate(step) if self.vqgan and step < self.first else self.llama.rate(step - self.first)
+        if self.vqgan and step < self.first:
+            return self.vqgan.rate(step)
+        if self.decoder and step < self.second:
+            return self.decoder.rate(step - self.first)
+        return self.llama.rate(step - self.second)
 
     def advance(self, step: int) -> Mapping[str, float]:
-        """One update of the VQGAN or of the LLaMA. Lines hold of the former ``psnr`` in dB, and how many codes a step's pictures take."""
+        """One update. Lines of the VQGAN and its decoder hold ``psnr``, the mean over pictures in dB; of the former, how many ``codes``
+        the pictures of a step take."""
         seed_everything(derive(self.plan.seed, "pass", step))
         if self.vqgan and step < self.first:
             return self._reconstruct(self.vqgan, step)
-        self.prepare(fresh=step == self.first and not self.plan.model)
+        if self.decoder and step < self.second:
+            return self._refine(self.decoder, step)
+        self.prepare(fresh=step == self.second and not self.plan.model)
         loss = self._predict(step)
-        self.llama.update(loss, step - self.first)
+        self.llama.update(loss, step - self.second)
         return {"loss": float(loss.detach())}
 
     def finished(self) -> Parts:
@@ -108,7 +117,8 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         vqgan = self.vqgan.state() if self.vqgan else {"network": self.parts.vqgan.state_dict()}
-        return {"vqgan": vqgan, "codebook": self.codebook.state(), "begun": self.begun, "llama": self.llama.state()}
+        decoder = self.decoder.state() if self.decoder else None
+        return {"vqgan": vqgan, "codebook": self.codebook.state(), "begun": self.begun, "decoder": decoder, "llama": self.llama.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         if self.vqgan:
@@ -116,6 +126,8 @@ class Training:
         else:
             self.parts.vqgan.load_state_dict(state["vqgan"]["network"])
         self.codebook.restore(state["codebook"])
+        if self.decoder:
+            self.decoder.restore(state["decoder"])
         self.begun = state["begun"]
         self.llama.restore(state["llama"])
 
@@ -126,6 +138,8 @@ class Training:
         vqgan = self.parts.vqgan
         if self.vqgan:
             vqgan.load_state_dict(self.vqgan.average.module.state_dict())
+        if self.decoder:
+            self.decoder.network.load_state_dict(self.decoder.average.module.state_dict())
         vqgan.requires_grad_(False).eval()
         if fresh:
             seed_everything(derive(self.plan.seed, "codes"))
@@ -148,8 +162,29 @@ class Training:
         learner.update(loss, step)
         if torch.isfinite(loss):
             self.codebook.update(rows(latents.detach()), taken)
-        psnr = float(-10 * error.detach().square().mean().log10())
-        return {"loss": float(loss.detach()), "psnr": psnr, "codes": float(taken.bincount().count_nonzero())}
+        return {"loss": float(loss.detach()), "psnr": _psnr(squares(error)), "codes": float(taken.bincount().count_nonzero())}
+
+    def _decoder(self) -> Learner:
+        """What comes after the codes."""
+        vqgan = self.parts.vqgan
+        after = nn.ModuleDict({"post_quant_conv": vqgan.post_quant_conv, "decoder": vqgan.decoder})
+        return Learner(after, self.plan, self.device, lr=self.plan.vqgan_lr, steps=self.plan.decoder_steps, lr_scale=lr_scale)
+
+    def _refine(self, learner: Learner, step: int) -> Mapping[str, float]:
+        """One update of the decoder for the mean over pictures of their peak signal-to-noise ratio. Always in fp32, as it is used."""
+        plan, vqgan = self.plan, self.parts.vqgan
+        if self.vqgan and step == self.first:
+            vqgan.load_state_dict(self.vqgan.average.module.state_dict())
+            learner.average.module.load_state_dict(learner.network.state_dict())
+        truth = pictures(derive(plan.seed, "decoder"), _indices(step - self.first, plan.vqgan_batch // 2)).to(self.device)
+        with torch.no_grad():
+            latents = vqgan.encode(truth).latents
+            taken = nearest(rows(latents), self.codebook.weight)
+            chosen = self.codebook.weight[taken].view(len(truth), *latents.shape[2:], -1).permute(0, 3, 1, 2)
+        error = squares(vqgan.decoder(vqgan.post_quant_conv(chosen)) - truth)
+        loss = (error + EXACT).log().mean()
+        learner.update(loss, step - self.first)
+        return {"loss": float(loss.detach()), "psnr": _psnr(error)}
 
     def _begin(self, learner: Learner) -> None:
         """Principal components of pictures as latents, and k-means of these as codes."""
@@ -166,7 +201,7 @@ class Training:
     def _predict(self, step: int) -> Tensor:
         """Mean negative log-likelihood of the tokens after the first, given all before them."""
         plan = self.plan
-        drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.first, plan.batch), SIZE, backgrounds=WITH_PHOTOS)
+        drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.second, plan.batch), SIZE, backgrounds=WITH_PHOTOS)
         tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
         with autocast(self._started):
             logits = self.llama.network(input_ids=tokens, use_cache=False).logits
@@ -191,9 +226,19 @@ def pixels(images: Tensor) -> Tensor:
     return (images.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
+def squares(error: Tensor) -> Tensor:
+    """(B, 3, S, S) to their mean squares (B)."""
+    return error.square().mean((1, 2, 3))
+
+
 def rows(latents: Tensor) -> Tensor:
     """(B, d, h, w) to (B * h * w, d)."""
     return latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+
+
+def _psnr(error: Tensor) -> float:
+    """The mean over pictures, in dB, of mean squared errors (B) of values from 0 to 1."""
+    return float(-10 * error.detach().log10().mean())
 
 
 def _indices(step: int, batch: int) -> range:

@@ -37,8 +37,9 @@ class Counts:
 def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[str, dict[str, float]]:
     """On sentences of 16 frames that no training run has seen, all made greedily:
 
-    ``reconstruction``: peak signal-to-noise ratio in dB of the VQGAN, of the mean squared error over all frames of sentences of all kinds,
-    and of some of them; ``codes`` is how many are used.
+    ``reconstruction``: ``psnr``, peak signal-to-noise ratio of the VQGAN in dB, the mean over the frames of sentences of all kinds, and of
+    some of them; ``pooled`` is that of the mean squared error over all frames, in which the worst of them count most; ``codes`` is how many
+    are used.
     ``next frame``: mean squared error over the pixels where things are or have just been, of the 16th frame of clips (``error``), of the
     15th instead (``repeated``), and of the 15th as the VQGAN shows it (``repeated_coded``); ``factor`` is ``repeated / error``.
     ``next frame before photos``: likewise of clips with photos behind the things.
@@ -87,8 +88,8 @@ def continued(model: VisualSentenceModel, prompts: Sequence[Tensor], count: int)
 
 
 def psnr(error: Tensor) -> float:
-    """dB, of squared errors of values from 0 to 255."""
-    return 10 * math.log10(255**2 / max(float(error.mean()), 1e-9))
+    """dB, the mean over frames, of mean squared errors of values from 0 to 255, one for each."""
+    return float((10 * (255**2 / error.double().clamp(min=1e-9)).log10()).mean())
 
 
 def area_error(made: Tensor, truth: Tensor, area: Tensor) -> float:
@@ -111,8 +112,8 @@ def iou(found: Tensor, truth: Tensor) -> float:
 def _reconstruction(model: VisualSentenceModel, count: int) -> dict[str, float]:
     drawn = sentences(SEED, range(count), model.image_size)
     codes = model.encode(pictures(drawn.frames.flatten(0, 1)))
-    error = (tensor(model.decode(codes)).float() - drawn.frames.flatten(0, 1)).square().view(drawn.frames.shape)
-    found = {"psnr": psnr(error), "codes": float(codes.flatten().bincount().count_nonzero())}
+    error = (tensor(model.decode(codes)).float() - drawn.frames.flatten(0, 1)).square().mean((1, 2, 3)).view(drawn.frames.shape[:2])
+    found = {"psnr": psnr(error), "pooled": psnr(error.mean()), "codes": float(codes.flatten().bincount().count_nonzero())}
     clips, masks = (torch.tensor([kind == name for kind in drawn.kinds]) for name in ("clip", "mask"))
     for name, chosen in (("clips", error[clips]), ("pictures", error[~clips, ::2]), ("masks", error[masks, 1::2])):
         if chosen.numel():

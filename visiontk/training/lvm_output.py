@@ -48,7 +48,7 @@ def write_model(parts: Parts, folder: Path, *, half: bool = False) -> None:
 
 def write_report(folder: Path, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, started: Started) -> None:
     """README.md, curves.png and samples.png. Raises OutputError."""
-    figure = curves(read_metrics(folder / "metrics.jsonl"), figures, plan.vqgan_steps)
+    figure = curves(read_metrics(folder / "metrics.jsonl"), figures, plan.vqgan_steps + plan.decoder_steps)
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     sheet = strips(str(folder.resolve()))
     write(folder / "samples.png", lambda file: sheet.save(file, format="PNG"))
@@ -63,11 +63,8 @@ def curves(lines: Sequence[dict[str, Any]], figures: dict[str, Any], first: int)
     figure = Figure(figsize=(12.0, 3.6), dpi=120, layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for axis, quantity, label, start in ((left, "psnr", "PSNR of the VQGAN in dB", 0), (middle, "loss", "Loss of the LLaMA", first)):
-        points = [
-            (line["step"] - start, line["train"][quantity])
-            for line in lines
-            if quantity in line["train"] and (line["step"] > first) == (start > 0)
-        ]
+        of_vqgan = quantity == "psnr"
+        points = [(line["step"] - start, line["train"][quantity]) for line in lines if ("psnr" in line["train"]) == of_vqgan]
         axis.plot(*zip(*points, strict=True), linewidth=1) if points else None
         axis.set(xlabel="Step", ylabel=label)
     for name, label in (("perplexity of clips", "clips"), ("perplexity of answers", "masks of mask analogies")):
@@ -128,7 +125,8 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 
 | | |
 |---|---|
-| reconstruction by the VQGAN, PSNR | {coded["psnr"]:.2f} dB, {coded["codes"]:.0f} of {plan.codes} codes in use |
+| reconstruction by the VQGAN, PSNR, mean over frames | {coded["psnr"]:.2f} dB, {coded["codes"]:.0f} of {plan.codes} codes in use |
+| the same, of the mean squared error over all frames | {coded["pooled"]:.2f} dB |
 | next frame of a clip, MSE where things are or were | {following["error"]:.4f} |
 | the frame before instead | {following["repeated"]:.4f}: {following["factor"]:.2f} times the error |
 | the frame before instead, as the VQGAN shows it | {following["repeated_coded"]:.4f} |
@@ -141,8 +139,7 @@ It knows drawings of the hundred things of the world, one or two to a picture, b
 backgrounds; its LLaMA has met photos behind them too, as blurred as the codes show them. Masks show all things in one colour, and the
 background in another.
 
-**How it was made.** {_begun(plan)} {plan.steps} steps of {plan.batch} sentences, learning rate
-{plan.lr:g}. AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
+**How it was made.** {_begun(plan)}{_continued(plan)} AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
 average of the weights {plan.ema:g}.
 
     {plan.command(name, dtype)}
@@ -155,11 +152,21 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 
 def _begun(plan: LvmPlan) -> str:
-    """What was there before the steps of the LLaMA."""
+    """What was there, or was learned, before the steps of the LLaMA."""
+    rate = f"learning rate {plan.vqgan_lr:g}"
+    refined = f" {plan.decoder_steps} steps of {plan.vqgan_batch} pictures for its decoder alone, {rate}." if plan.decoder_steps else ""
     if plan.model:
-        return f"Both networks are those of {plan.model}, whose LLaMA was trained further:"
+        return f"Both networks are those of {plan.model}.{refined}"
     if plan.vqgan:
-        return f"The VQGAN is that of {plan.vqgan}. Then the LLaMA on its codes,"
-    learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, learning rate {plan.vqgan_lr:g}"
+        return f"The VQGAN is that of {plan.vqgan}.{refined}"
+    learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, {rate}"
     return f"""The VQGAN first, from principal components of 8 x 8 pixels and k-means of these: {learned},
-absolute and squared errors of pixels, no adversary, codes that are running means. Then the LLaMA on its codes,"""
+absolute and squared errors of pixels, no adversary, codes that are running means.{refined}"""
+
+
+def _continued(plan: LvmPlan) -> str:
+    """The steps of the LLaMA, if there were any."""
+    if not plan.steps:
+        return ""
+    whose = "Its LLaMA was trained further" if plan.model else "Then the LLaMA on its codes"
+    return f" {whose}, {plan.steps} steps of {plan.batch} sentences, learning rate {plan.lr:g}."

@@ -18,13 +18,14 @@ class LvmPlan:
 
     Attributes:
         data: ``tiny``, the bundled world.
-        model: a trained model whose LLaMA is trained further; its VQGAN stays as it is, and ``vqgan_steps`` is 0. Empty for none.
+        model: a trained model whose LLaMA is trained further; its codes stay as they are, and ``vqgan_steps`` is 0. Empty for none.
         steps: updates of the LLaMA.
         vqgan_steps: updates of the VQGAN before them.
-        vqgan: a folder of this or another run, whose VQGAN is taken as it is; then ``vqgan_steps`` is 0. Empty for none.
+        decoder_steps: after these, updates of the VQGAN's decoder alone, which leave the codes of every picture as they are.
+        vqgan: a folder of this or another run, whose VQGAN is taken; then ``vqgan_steps`` is 0. Empty for none.
         codes: of the VQGAN, which is the vocabulary of the LLaMA.
         batch: sentences of 16 frames in a step of the LLaMA.
-        vqgan_batch: pictures in a step of the VQGAN, even.
+        vqgan_batch: pictures in a step of the VQGAN or its decoder, even.
         lr, vqgan_lr: highest learning rates; up in a line for ``warmup`` steps, then down along half a cosine.
         weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
         ema: moving average of the weights, which is what is written.
@@ -35,6 +36,7 @@ class LvmPlan:
     model: str = ""
     steps: int = 1000
     vqgan_steps: int = 8000
+    decoder_steps: int = 0
     vqgan: str = ""
     codes: int = 1024
     batch: int = 4
@@ -55,9 +57,9 @@ class LvmPlan:
         if not LEAST_CODES <= self.codes <= 8192:
             raise UsageError(f"--codes {self.codes} is out of range; use {LEAST_CODES} to 8192")
         if self.model and (self.vqgan or self.vqgan_steps):
-            raise UsageError("--model brings its own VQGAN, which stays as it is; leave out --vqgan and --vqgan-steps")
+            raise UsageError("--model brings its own VQGAN, whose codes stay as they are; leave out --vqgan and --vqgan-steps")
         if self.vqgan and self.vqgan_steps:
-            raise UsageError("--vqgan takes a VQGAN as it is, which --vqgan-steps would change; use --vqgan-steps 0 with it")
+            raise UsageError("--vqgan takes the codes of a VQGAN, which --vqgan-steps would change; use --vqgan-steps 0 with it")
         if not (self.model or self.vqgan or self.vqgan_steps):
             raise UsageError("there is no VQGAN without steps for it; use --vqgan-steps 1 or more, or --vqgan DIR for one that is there")
         if self.vqgan_batch % 2:

@@ -167,7 +167,7 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 def _course(plan: SegmentPlan) -> str:
     """The steps, in their order."""
-    encoder, pictures = plan.encoder_steps, plan.pictures_alone
+    encoder, pictures = plan.encoder_alone, plan.pictures_alone
     clips = plan.steps - encoder - pictures
     parts = [
         f"{encoder} of the encoder and what enlarges its map alone over {ENCODER_IMAGES * plan.images} pictures each" if encoder else "",

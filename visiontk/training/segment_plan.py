@@ -28,7 +28,8 @@ class SegmentPlan:
         config: a file of sam2's format that describes a new model, which takes over those weights of ``model`` that fit; None for the
             configuration of ``model``, or for that of the bundled ``tiny-sam2``.
         steps: updates of the weights. In the first ``encoder_steps`` the encoder and what enlarges its map learn what is where, without
-            prompts; the next ``image_steps`` (None: half of the others) are over pictures alone.
+            prompts (None: two in five from nothing, and none of a model that knows it); the next ``image_steps`` (None: a third of the
+            others) are over pictures alone.
         images, clips, frames: pictures of a step, clips of a step and their frames.
         objects: at most so many of each picture or clip.
         clicks: correction clicks on a picture, at most. In a clip the first and one other frame get one each.
@@ -39,15 +40,15 @@ class SegmentPlan:
     data: str = "tiny"
     model: str | None = None
     config: str | None = None
-    steps: int = 3000
-    encoder_steps: int = 0
+    steps: int = 5500
+    encoder_steps: int | None = None
     image_steps: int | None = None
-    images: int = 16
-    clips: int = 3
-    frames: int = 8
-    objects: int = 2
-    clicks: int = 2
-    lr: float = 8e-4
+    images: int = 8
+    clips: int = 4
+    frames: int = 6
+    objects: int = 3
+    clicks: int = 1
+    lr: float = 2e-3
     weight_decay: float = 0.05
     warmup: int = 100
     clip: float = 1.0
@@ -59,16 +60,23 @@ class SegmentPlan:
         """Raise UsageError for options that make no sense together."""
         if self.data != "tiny":
             raise UsageError(f"{self.data} is no data set that segmentation is trained on; use tiny")
-        if self.encoder_steps > self.steps:
+        if self.encoder_alone > self.steps:
             raise UsageError(f"--encoder-steps {self.encoder_steps} are more than --steps {self.steps}")
-        if self.encoder_steps + self.pictures_alone > self.steps:
+        if self.encoder_alone + self.pictures_alone > self.steps:
             beside = f" beside --encoder-steps {self.encoder_steps}" if self.encoder_steps else ""
             raise UsageError(f"--image-steps {self.image_steps} are more than --steps {self.steps}{beside}")
 
     @property
+    def encoder_alone(self) -> int:
+        """Steps of the encoder, before prompts."""
+        if self.encoder_steps is not None:
+            return self.encoder_steps
+        return 0 if self.model is not None else max(0, 2 * (self.steps - (self.image_steps or 0)) // 5)
+
+    @property
     def pictures_alone(self) -> int:
         """Steps over pictures alone, with prompts, before the clips."""
-        return (self.steps - self.encoder_steps) // 2 if self.image_steps is None else self.image_steps
+        return (self.steps - self.encoder_alone) // 3 if self.image_steps is None else self.image_steps
 
     def command(self, out: str, dtype: str) -> str:
         """The command line that asks for this in a type of numbers, which machines choose differently; defaults left out."""
@@ -92,9 +100,9 @@ class Turn:
 
 def turn(plan: SegmentPlan, step: int) -> Turn:
     """The turn of a step, a function of the plan alone."""
-    if step < plan.encoder_steps:
+    if step < plan.encoder_alone:
         return Turn(1, ENCODER_IMAGES * plan.images, None, dyed=step % 2 == 1)
-    if step < plan.encoder_steps + plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
+    if step < plan.encoder_alone + plan.pictures_alone or step % IMAGE_AMONG_CLIPS == 0:
         clicks = derive(plan.seed, "clicks", step) % (plan.clicks + 1)
         prompting = Prompting(_drawn(plan, step, IMAGE_KINDS), (0,) if clicks else (), clicks)
         return Turn(1, plan.images, prompting, dyed=derive(plan.seed, "dyed", step) % 2 == 1)
