@@ -1,4 +1,4 @@
-"""Peak memory over few and over many frames: `visiontk segment` on a video, and SAM 2's own predictor on the same frames."""
+"""Peak memory over few and over many frames: `visiontk segment` on a video, and SAM 2's own predictor on its frames as JPEGs."""
 
 from __future__ import annotations
 

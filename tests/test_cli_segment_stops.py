@@ -138,7 +138,7 @@ def test_a_file_that_no_room_was_left_for_after_the_last_line_is_made_by_going_o
     save_clip("a.mp4", 8)
     arguments = ["segment", "a.mp4", "-p", RED, "--save", kind, "-o", "out/", "--resume", "out.jsonl"]
     with monkeypatch.context() as patch:
-        patch.setattr(*((MaskArrays, "write") if kind == "npz" else (VideoWriter, "_finish")), full)
+        patch.setattr(MaskArrays if kind == "npz" else VideoWriter, "write" if kind == "npz" else "_finish", full)
         stopped = run(*arguments)
     assert stopped.code == 6 and "No space left" in stopped.error
     lines = read("out.jsonl")

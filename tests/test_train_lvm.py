@@ -38,6 +38,7 @@ FIGURES: dict[str, Any] = {
     "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6},
     "next frame": FOLLOWING,
     "next frame before photos": FOLLOWING,
+    "frames ahead": {"1": 4.0, "2": 3.0, "3": 2.0, "4": 1.5},
     "perplexity of clips": {"1": 3, "15": 2},
     "perplexity of answers": {"1": 3, "15": 2},
 }
@@ -389,6 +390,13 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
     assert found["reconstruction"]["psnr"] == pytest.approx(-10 * float(errors.log10().mean()), abs=0.02)
     assert found["reconstruction"]["pooled"] == pytest.approx(-10 * float(errors.mean().log10()), abs=0.02)
     assert found["next frame"]["factor"] == pytest.approx(found["next frame"]["repeated"] / found["next frame"]["error"], rel=0.01)
+    ahead = sentences(lvm_measure.SEED + 6, range(2), 64, kind="clip")
+    repeated = [
+        lvm_measure.area_error(ahead.frames[:, 11], ahead.frames[:, 12 + number], ahead.masks[:, 11] | ahead.masks[:, 12 + number])
+        for number in range(4)
+    ]
+    assert list(found["frames ahead"]) == ["1", "2", "3", "4"] and all(value > 0 for value in found["frames ahead"].values())
+    assert found["frames ahead"]["4"] / found["frames ahead"]["1"] == pytest.approx(repeated[3] / repeated[0], rel=0.5)
     assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
     assert all(value >= 1 for value in found["perplexity of clips"].values())
     write_report(tmp_path, PLAN, found, seconds=60, started=started())
@@ -404,7 +412,7 @@ def test_a_curve_for_each_phase_there_was() -> None:
     vqgan = [{"step": step, "train": {"loss": 1.0, "psnr": 20.0 + step}} for step in (1, 2)]
     llama = [{"step": step, "train": {"loss": 9.0 - step}} for step in (1, 2)]
     for before in (vqgan, []):
-        lines = [*before, *({**line, "step": line["step"] + len(before)} for line in llama)]
+        lines = [*before, *({"step": step + len(before), "train": line["train"]} for step, line in enumerate(llama, 1))]
         first, second, _ = curves(lines, FIGURES, len(before)).axes
         assert [line.get_xydata().tolist() for line in first.lines] == ([[[1, 21], [2, 22]]] if before else [])  # type: ignore[union-attr]
         assert [line.get_xydata().tolist() for line in second.lines] == [[[1, 8], [2, 7]]]  # type: ignore[union-attr]

@@ -7,18 +7,25 @@ number after it over so many clips.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from visiontk import Runtime
+from visiontk.adapters.segment_types import Auto
 from visiontk.media.video import probe
-from visiontk.training.segment_measure import Counts, measure
+from visiontk.metrics.regions import jaccard
+from visiontk.tiny import world
+from visiontk.tiny.files import picture
+from visiontk.training.segment_measure import LEAST_PIXELS, SEED, Counts, box, click, measure, numbered
 
 if TYPE_CHECKING:
     from tests.conftest import Run
+    from visiontk.adapters.segment import Segmenter
 
 CPU = Runtime(device="cpu", dtype="fp32")
 QUICK = Counts(pictures=40, clips=12, frames=12)
@@ -41,6 +48,90 @@ def test_it_finds_and_follows_things(figure: str) -> None:
     training, held_out = FLOORS[figure]
     assert figures()[figure]["training"] >= training
     assert figures()[figure]["held_out"] >= held_out
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    from visiontk.adapters.segment import load
+
+    return load("tiny-sam2", CPU)
+
+
+def test_what_leaves_the_picture_is_hidden_until_it_comes_back(segmenter: Segmenter) -> None:
+    """Things alone that go out of the picture and return, clicked on in the first frame."""
+    clips = world.render_clips(SEED + 2, 16, 24, size=128, objects=1, leaves=1.0)
+    gone, back = list[bool](), list[float]()
+    for frames, labels in zip(clips.frames, clips.index_masks.numpy(), strict=True):
+        truth = labels == 1
+        areas = truth.sum((1, 2))
+        hidden = np.flatnonzero(areas == 0)
+        if areas[0] < LEAST_PIXELS or not len(hidden):
+            continue
+        for answer in segmenter.video(numbered(frames), [click(1, truth[0])]):
+            [found] = answer.objects
+            if areas[answer.frame] == 0:
+                gone.append(not found.mask.any())
+            elif answer.frame > hidden[-1] and areas[answer.frame] >= 200:
+                back.append(jaccard(found.mask, truth[answer.frame]))
+    print("gone", len(gone), np.mean(gone), "back", len(back), np.mean(back))
+    assert len(gone) > 30 and np.mean(gone) > 0.9
+    assert len(back) > 30 and np.mean(back) > 0.7
+
+
+def test_everything_in_a_picture_is_found(segmenter: Segmenter) -> None:
+    scenes = world.render_scenes(SEED + 3, 20, size=128, objects=(1, 3))
+    best, counts = list[float](), list[int]()
+    for image, masks in zip(scenes.images, scenes.masks.numpy(), strict=True):
+        found = segmenter.everything(picture(image))
+        counts.append(len(found))
+        best += [max((jaccard(one.mask, mask) for one in found), default=0.0) for mask in masks if mask.sum() >= 200]
+    print("auto", len(best), np.mean(best), np.mean(np.array(best) > 0.5), np.mean(counts))
+    assert np.mean(np.array(best) > 0.5) > 0.8
+
+
+def test_what_is_tracked_is_not_found_again_on_later_frames(segmenter: Segmenter) -> None:
+    """Six searches of a clip, whose things are found by the first."""
+    clips = world.render_clips(SEED + 4, 6, 12, size=128, objects=2, leaves=0, passes=0)
+    once, often = list[int](), list[int]()
+    for frames in clips.frames:
+        for counts, every in ((once, None), (often, 2)):
+            *_, last = segmenter.video(numbered(frames), [], auto=Auto(every=every))
+            counts.append(len(last.objects))
+    print("tracked", once, often)
+    assert sum(often) < 2 * sum(once)
+
+
+def test_its_masks_are_the_official_predictors(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of clicks, a box, a late object and a correction, from the same pixels."""
+    import sam2.sam2_video_predictor
+    import torch
+    from sam2.utils.transforms import SAM2Transforms
+
+    from benchmarks.segment_official import predictor
+
+    clip = world.render_clip(SEED + 5, 0, 18, size=128, objects=2)
+    masks = [clip.index_masks.numpy() == number for number in (1, 2)]
+    late = click(2, masks[1][4])
+    prompts = [click(1, masks[0][0]), replace(late, frame=4), replace(box(1, masks[0][9]), frame=9)]
+    pictures = [picture(frame) for frame in clip.frames]
+    pixels = torch.stack([SAM2Transforms(128, 0.0)(image) for image in pictures])
+    monkeypatch.setattr(sam2.sam2_video_predictor, "load_video_frames", lambda **_: (pixels, 128, 128))
+    made = predictor("tiny-sam2", "cpu")
+    wanted: dict[int, dict[int, Any]] = {}
+    with torch.inference_mode():
+        state = made.init_state("")
+        for prompt, last in zip(prompts, (4, 9, 17), strict=True):
+            points, labels = (prompt.points, prompt.labels) if prompt.points else (None, None)
+            made.add_new_points_or_box(state, prompt.frame, prompt.object_id, points, labels, box=prompt.box)
+            for index, ids, logits in made.propagate_in_video(state, prompt.frame, last - prompt.frame):
+                wanted[index] = dict(zip(list(ids), (logits[:, 0] > 0).numpy(), strict=True))
+    answers = list(segmenter.video(enumerate(pictures), prompts))
+    assert [answer.frame for answer in answers] == list(wanted) == list(range(18))
+    for answer in answers:
+        assert {one.object_id for one in answer.objects} == set(wanted[answer.frame])
+        for one in answer.objects:
+            np.testing.assert_array_equal(one.mask, wanted[answer.frame][one.object_id], str(answer.frame))
+    assert sum(one.mask.any() for answer in answers for one in answer.objects) > 24
 
 
 def test_without_a_hub_it_follows_a_click_through_a_real_video(run: Run, bunny: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SEED = 50_000  # no training run renders from this seed
 _MOST_NATS = 700.0  # of which there is an exponential
 _BATCH = 32  # sentences that are continued at once
+AHEAD = 4  # frames that are made of a clip
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
     ``next frame``: mean squared error over the pixels where things are or have just been, of the 16th frame of clips (``error``), of the
     15th instead (``repeated``), and of the 15th as the VQGAN shows it (``repeated_coded``); ``factor`` is ``repeated / error``.
     ``next frame before photos``: likewise of clips with photos behind the things.
+    ``frames ahead``: by their number, how many times the error of a frame that is made the last one given has, where things are or
+    were in the former, over clips of which `AHEAD` frames are made.
     ``mask analogies``: seven pairs and a query; pixels of the answer count as what the nearest of the palette's two colours stands for.
     Intersection over union of ``things`` and ``background``, summed over all answers, and their mean ``miou``.
     ``perplexity of clips`` and ``of answers``: of the codes of a frame, by the number of frames before it.
@@ -55,6 +58,7 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
         "reconstruction": _reconstruction(loaded, counts.coded),
         "next frame": _next_frame(loaded, counts.continued),
         "next frame before photos": _next_frame(loaded, counts.continued, ("photo",)),
+        "frames ahead": _frames_ahead(loaded, counts.continued),
         "mask analogies": _masks(loaded, counts.continued),
         "perplexity of clips": _perplexity(
             loaded, sentences(SEED + 3, range(counts.scored), loaded.image_size, kind="clip"), range(FRAMES)
@@ -129,6 +133,18 @@ def _next_frame(model: VisualSentenceModel, count: int, backgrounds: Sequence[st
     area = drawn.masks[:, -2] | drawn.masks[:, -1]
     found = {name: area_error(image, truth, area) for name, image in (("error", made), ("repeated", before), ("repeated_coded", coded))}
     return _rounded({**found, "factor": found["repeated"] / max(found["error"], 1e-9)})
+
+
+def _frames_ahead(model: VisualSentenceModel, count: int) -> dict[str, float]:
+    drawn = sentences(SEED + 6, range(count), model.image_size, kind="clip")
+    given, truth = drawn.frames[:, :-AHEAD], drawn.frames[:, -AHEAD:]
+    made, last = continued(model, list(given), AHEAD), given[:, -1]
+    found = {}
+    for number in range(AHEAD):
+        area = drawn.masks[:, -AHEAD - 1] | drawn.masks[:, number - AHEAD]
+        repeated, error = (area_error(image, truth[:, number], area) for image in (last, made[:, number]))
+        found[str(number + 1)] = repeated / max(error, 1e-9)
+    return _rounded(found)
 
 
 def _masks(model: VisualSentenceModel, count: int) -> dict[str, float]:

@@ -103,7 +103,7 @@ def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, d
     coded, following, photos, masks = (
         figures[task] for task in ("reconstruction", "next frame", "next frame before photos", "mask analogies")
     )
-    clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
+    clips, answers, ahead = figures["perplexity of clips"], figures["perplexity of answers"], figures["frames ahead"]
     return f"""---
 library_name: transformers
 pipeline_tag: image-to-image
@@ -131,6 +131,7 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | the frame before instead | {following["repeated"]:.4f}: {following["factor"]:.2f} times the error |
 | the frame before instead, as the VQGAN shows it | {following["repeated_coded"]:.4f} |
 | next frame and the frame before, with photos behind | {photos["error"]:.4f}, {photos["repeated"]:.4f}: {photos["factor"]:.2f} times |
+| 1, 2, 3 and 4 frames ahead, against the last one that is given | {", ".join(f"{ahead[str(n)]:.2f}" for n in range(1, 5))} times |
 | mask analogies, seven pairs and a query, mIoU | {masks["miou"]:.3f} (things {masks["things"]:.3f}, background {masks["background"]:.3f}) |
 | perplexity of a clip's frame after 1 and after 15 frames | {clips["1"]:.2f}, {clips["15"]:.2f} |
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |
