@@ -25,6 +25,7 @@ TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 2600 -b 2 --half
 TINY_LVM_3 = --model ./tiny-lvm-2 --steps 1500 -b 4 --lr 0.0006 --seed 2 --half
 TINY_LVM_4 = --model ./tiny-lvm-3 --steps 2500 -b 4 --lr 0.0008 --seed 3 --half
 TINY_LVM_5 = --model ./tiny-lvm-4 --steps 1500 -b 4 --lr 0.0008 --seed 4 --half --dtype bf16
+TINY_LVM_6 = --model ./tiny-lvm-5 --steps 0 --decoder-steps 7000 --vqgan-batch 16 --seed 5 --half
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench retrain clean
@@ -70,7 +71,8 @@ retrain: $(STAMP)  ## train the bundled models from nothing, which takes hours o
 	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_2) -o tiny-lvm-2
 	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_3) -o tiny-lvm-3
 	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_4) -o tiny-lvm-4
-	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_5) -o tiny-lvm
+	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_5) -o tiny-lvm-5
+	cd build/retrain && ../../$(BIN)/visiontk train lvm tiny $(TINY_LVM_6) -o tiny-lvm
 
 clean:  ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench

@@ -1,7 +1,7 @@
 """The bundled SAM 2's figures on freshly rendered pictures and clips, fixed seeds, against floors a little under what was measured.
 
-`python -m tests.quality.test_tiny_sam2` prints them over 100 pictures and 100 clips, as the model card and the README give them, and with a
-number after it over so many clips.
+`python -m tests.quality.test_tiny_sam2` prints them over 100 pictures and 100 clips, as the model card and the README give them, with a
+number after it over so many clips, and with a model after that those of another one.
 """
 
 from __future__ import annotations
@@ -73,20 +73,17 @@ def test_what_leaves_the_picture_is_hidden_until_it_comes_back(segmenter: Segmen
                 gone.append(not found.mask.any())
             elif answer.frame > hidden[-1] and areas[answer.frame] >= 200:
                 back.append(jaccard(found.mask, truth[answer.frame]))
-    print("gone", len(gone), np.mean(gone), "back", len(back), np.mean(back))
-    assert len(gone) > 30 and np.mean(gone) > 0.9
-    assert len(back) > 30 and np.mean(back) > 0.7
+    assert len(gone) > 100 and np.mean(gone) > 0.9
+    assert len(back) > 100 and np.mean(back) > 0.7
 
 
 def test_everything_in_a_picture_is_found(segmenter: Segmenter) -> None:
     scenes = world.render_scenes(SEED + 3, 20, size=128, objects=(1, 3))
-    best, counts = list[float](), list[int]()
+    best: list[float] = []
     for image, masks in zip(scenes.images, scenes.masks.numpy(), strict=True):
         found = segmenter.everything(picture(image))
-        counts.append(len(found))
         best += [max((jaccard(one.mask, mask) for one in found), default=0.0) for mask in masks if mask.sum() >= 200]
-    print("auto", len(best), np.mean(best), np.mean(np.array(best) > 0.5), np.mean(counts))
-    assert np.mean(np.array(best) > 0.5) > 0.8
+    assert len(best) > 40 and np.mean(np.array(best) > 0.5) > 0.9
 
 
 def test_what_is_tracked_is_not_found_again_on_later_frames(segmenter: Segmenter) -> None:
@@ -97,8 +94,7 @@ def test_what_is_tracked_is_not_found_again_on_later_frames(segmenter: Segmenter
         for counts, every in ((once, None), (often, 2)):
             *_, last = segmenter.video(numbered(frames), [], auto=Auto(every=every))
             counts.append(len(last.objects))
-    print("tracked", once, often)
-    assert sum(often) < 2 * sum(once)
+    assert sum(once) >= 12 and sum(once) <= sum(often) <= sum(once) + 3
 
 
 def test_its_masks_are_the_official_predictors(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +111,7 @@ def test_its_masks_are_the_official_predictors(segmenter: Segmenter, monkeypatch
     prompts = [click(1, masks[0][0]), replace(late, frame=4), replace(box(1, masks[0][9]), frame=9)]
     pictures = [picture(frame) for frame in clip.frames]
     pixels = torch.stack([SAM2Transforms(128, 0.0)(image) for image in pictures])
+    monkeypatch.setattr(sam2.sam2_video_predictor, "tqdm", lambda frames, **_: frames)
     monkeypatch.setattr(sam2.sam2_video_predictor, "load_video_frames", lambda **_: (pixels, 128, 128))
     made = predictor("tiny-sam2", "cpu")
     wanted: dict[int, dict[int, Any]] = {}
@@ -147,6 +144,6 @@ def test_without_a_hub_it_follows_a_click_through_a_real_video(run: Run, bunny: 
 
 
 if __name__ == "__main__":
-    counts = Counts(clips=int(sys.argv[1]) if len(sys.argv) > 1 else 100)
-    for name, found in measure("tiny-sam2", CPU, counts).items():
+    clips, model = (sys.argv[1:] + ["100", "tiny-sam2"][len(sys.argv) - 1 :])[:2]
+    for name, found in measure(model, CPU, Counts(clips=int(clips))).items():
         print(f"{name:<26} training styles {found['training']:.3f}   held-out style {found['held_out']:.3f}")

@@ -57,22 +57,24 @@ def write_report(folder: Path, plan: LvmPlan, figures: dict[str, Any], *, second
 
 
 def curves(lines: Sequence[dict[str, Any]], figures: dict[str, Any], first: int) -> Figure:
-    """Quality of the VQGAN and loss of the LLaMA by step, and perplexity by the number of frames before."""
+    """Quality of the VQGAN and loss of the LLaMA by step, where they had any, and perplexity by the number of frames before."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.0, 3.6), dpi=120, layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    for axis, quantity, label, start in ((left, "psnr", "PSNR of the VQGAN in dB", 0), (middle, "loss", "Loss of the LLaMA", first)):
-        of_vqgan = quantity == "psnr"
-        points = [(line["step"] - start, line["train"][quantity]) for line in lines if ("psnr" in line["train"]) == of_vqgan]
-        axis.plot(*zip(*points, strict=True), linewidth=1) if points else None
+    of_vqgan = [(line["step"], line["train"]["psnr"]) for line in lines if "psnr" in line["train"]]
+    of_llama = [(line["step"] - first, line["train"]["loss"]) for line in lines if "psnr" not in line["train"]]
+    courses = [("PSNR of the VQGAN in dB", of_vqgan), ("Loss of the LLaMA", of_llama)]
+    courses = [(label, points) for label, points in courses if points]
+    figure = Figure(figsize=(4.0 * (len(courses) + 1), 3.6), dpi=120, layout="constrained")
+    *axes, right = figure.subplots(1, len(courses) + 1, squeeze=False)[0]
+    for axis, (label, points) in zip(axes, courses, strict=True):
+        axis.plot(*zip(*points, strict=True), linewidth=1)
         axis.set(xlabel="Step", ylabel=label)
     for name, label in (("perplexity of clips", "clips"), ("perplexity of answers", "masks of mask analogies")):
         numbers = [int(number) for number in figures[name]]
         right.plot(numbers, list(figures[name].values()), marker="o", markersize=3, linewidth=1, label=label)
     right.set(xlabel="Frames before", ylabel="Perplexity of a code", yscale="log")
     right.legend(fontsize=8)
-    for axis in (left, middle, right):
+    for axis in (*axes, right):
         axis.grid(alpha=0.3)
     return figure
 
