@@ -163,8 +163,7 @@ class Run:
         if not lines:
             return False
         last = max(prompt.frame for prompt in found) if span.direction == "backward" and found else span.end
-        paths = {line["path"] for line in lines}
-        files = [file for file, path in self.held.files.items() if path in paths]
+        files = [file for path in {line["path"] for line in lines} for file in self.held.files_by_path.get(path, [])]
         asked_for = last is not None and len(lines) > last - span.start
         if clip.again and (asked_for or not clip.holds(span.start + len(lines))) and not self.artefacts.lacks(files):
             for line in lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -38,6 +39,14 @@ class Held:
     options: Record = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     identify: Callable[[Record], bytes] = field(default_factory=lambda: identity)
+
+    @functools.cached_property
+    def files_by_path(self) -> dict[str, list[str]]:
+        """The artefacts of each item's path, once all lines have been read."""
+        found: dict[str, list[str]] = {}
+        for file, path in self.files.items():
+            found.setdefault(path, []).append(file)
+        return found
 
     def skip(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
         """Leave out as many of each item as the file holds: an input that comes twice is answered twice, before and after a stop."""

@@ -76,35 +76,34 @@ class Training:
 
     def __init__(self, plan: LvmPlan, started: Started, parts: Parts) -> None:
         self.plan, self.device, self.parts, self._started = plan, started.device, parts, started
-        self.first, self.second = plan.vqgan_steps, plan.vqgan_steps + plan.decoder_steps
         self.begun = False  # the codebook has its first codes
         # 3 x 3 convolutions on a CPU want the channels last.
         vqgan = parts.vqgan.to(self.device, memory_format=torch.channels_last)
         # One that is taken as it is needs no optimiser and no average.
-        self.vqgan = Learner(vqgan, plan, self.device, lr=plan.vqgan_lr, steps=self.first, lr_scale=lr_scale) if self.first else None
+        self.vqgan = (
+            Learner(vqgan, plan, self.device, lr=plan.vqgan_lr, steps=plan.vqgan_steps, lr_scale=lr_scale) if plan.vqgan_steps else None
+        )
         self.codebook = Codebook(vqgan)
         self.decoder = self._decoder() if plan.decoder_steps else None
         self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps)
         self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
 
     def rate(self, step: int) -> float:
-        if self.vqgan and step < self.first:
-            return self.vqgan.rate(step)
-        if self.decoder and step < self.second:
-            return self.decoder.rate(step - self.first)
-        return self.llama.rate(step - self.second)
+        learner, own = self._turn(step)
+        return learner.rate(own)
 
     def advance(self, step: int) -> Mapping[str, float]:
         """One update. Lines of the VQGAN and its decoder hold ``psnr``, the mean over pictures in dB; of the former, how many ``codes``
         the pictures of a step take."""
         seed_everything(derive(self.plan.seed, "pass", step))
-        if self.vqgan and step < self.first:
-            return self._reconstruct(self.vqgan, step)
-        if self.decoder and step < self.second:
-            return self._refine(self.decoder, step)
-        self.prepare(fresh=step == self.second and not self.plan.model)
-        loss = self._predict(step)
-        self.llama.update(loss, step - self.second)
+        learner, own = self._turn(step)
+        if learner is self.vqgan:
+            return self._reconstruct(learner, own)
+        if learner is self.decoder:
+            return self._refine(learner, own)
+        self.prepare(fresh=own == 0 and not self.plan.model)
+        loss = self._predict(own)
+        learner.update(loss, own)
         return {"loss": float(loss.detach())}
 
     def finished(self) -> Parts:
@@ -147,6 +146,14 @@ class Training:
             self.llama.average.module.load_state_dict(self.llama.network.state_dict())
         self._ready = True
 
+    def _turn(self, step: int) -> tuple[Learner, int]:
+        """Whose step it is, and which of its own."""
+        if self.vqgan and step < self.plan.vqgan_steps:
+            return self.vqgan, step
+        if self.decoder and step < self.plan.picture_steps:
+            return self.decoder, step - self.plan.vqgan_steps
+        return self.llama, step - self.plan.picture_steps
+
     def _reconstruct(self, learner: Learner, step: int) -> Mapping[str, float]:
         """Straight-through quantisation; the codes follow the latents by themselves. Always in fp32, as the VQGAN is used."""
         plan, network = self.plan, cast(Any, learner.network)
@@ -154,15 +161,19 @@ class Training:
             self._begin(learner)
         truth = pictures(derive(plan.seed, "vqgan"), _indices(step, plan.vqgan_batch // 2)).to(self.device)
         latents = network.encode(truth).latents
-        taken = nearest(rows(latents.detach()), self.codebook.weight)
-        chosen = self.codebook.weight[taken].view(len(truth), *latents.shape[2:], -1).permute(0, 3, 1, 2)
+        taken, chosen = self._chosen(latents)
         made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
         error = made - truth
         loss = ABSOLUTE * error.abs().mean() + SQUARED * error.square().mean() + COMMITMENT * (latents - chosen).square().mean()
         learner.update(loss, step)
         if torch.isfinite(loss):
             self.codebook.update(rows(latents.detach()), taken)
-        return {"loss": float(loss.detach()), "psnr": _psnr(squares(error)), "codes": float(taken.bincount().count_nonzero())}
+        return {"loss": float(loss.detach()), "psnr": _psnr(_squares(error)), "codes": float(taken.bincount().count_nonzero())}
+
+    def _chosen(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """The codes (B * h * w) that are nearest to latents (B, d, h, w), and what these stand for, like the latents."""
+        taken = nearest(rows(latents.detach()), self.codebook.weight)
+        return taken, self.codebook.weight[taken].view(len(latents), *latents.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _decoder(self) -> Learner:
         """What comes after the codes."""
@@ -173,17 +184,15 @@ class Training:
     def _refine(self, learner: Learner, step: int) -> Mapping[str, float]:
         """One update of the decoder for the mean over pictures of their peak signal-to-noise ratio. Always in fp32, as it is used."""
         plan, vqgan = self.plan, self.parts.vqgan
-        if self.vqgan and step == self.first:
+        if self.vqgan and step == 0:
             vqgan.load_state_dict(self.vqgan.average.module.state_dict())
             learner.average.module.load_state_dict(learner.network.state_dict())
-        truth = pictures(derive(plan.seed, "decoder"), _indices(step - self.first, plan.vqgan_batch // 2)).to(self.device)
+        truth = pictures(derive(plan.seed, "decoder"), _indices(step, plan.vqgan_batch // 2)).to(self.device)
         with torch.no_grad():
-            latents = vqgan.encode(truth).latents
-            taken = nearest(rows(latents), self.codebook.weight)
-            chosen = self.codebook.weight[taken].view(len(truth), *latents.shape[2:], -1).permute(0, 3, 1, 2)
-        error = squares(vqgan.decoder(vqgan.post_quant_conv(chosen)) - truth)
+            _, chosen = self._chosen(vqgan.encode(truth).latents)
+        error = _squares(vqgan.decoder(vqgan.post_quant_conv(chosen)) - truth)
         loss = (error + EXACT).log().mean()
-        learner.update(loss, step - self.first)
+        learner.update(loss, step)
         return {"loss": float(loss.detach()), "psnr": _psnr(error)}
 
     def _begin(self, learner: Learner) -> None:
@@ -201,7 +210,7 @@ class Training:
     def _predict(self, step: int) -> Tensor:
         """Mean negative log-likelihood of the tokens after the first, given all before them."""
         plan = self.plan
-        drawn = sentences(derive(plan.seed, "lvm"), _indices(step - self.second, plan.batch), SIZE, backgrounds=WITH_PHOTOS)
+        drawn = sentences(derive(plan.seed, "lvm"), _indices(step, plan.batch), SIZE, backgrounds=WITH_PHOTOS)
         tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
         with autocast(self._started):
             logits = self.llama.network(input_ids=tokens, use_cache=False).logits
@@ -226,14 +235,14 @@ def pixels(images: Tensor) -> Tensor:
     return (images.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
-def squares(error: Tensor) -> Tensor:
-    """(B, 3, S, S) to their mean squares (B)."""
-    return error.square().mean((1, 2, 3))
-
-
 def rows(latents: Tensor) -> Tensor:
     """(B, d, h, w) to (B * h * w, d)."""
     return latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+
+
+def _squares(error: Tensor) -> Tensor:
+    """(B, 3, S, S) to their mean squares (B)."""
+    return error.square().mean((1, 2, 3))
 
 
 def _psnr(error: Tensor) -> float:

@@ -48,7 +48,7 @@ def write_model(parts: Parts, folder: Path, *, half: bool = False) -> None:
 
 def write_report(folder: Path, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, started: Started) -> None:
     """README.md, curves.png and samples.png. Raises OutputError."""
-    figure = curves(read_metrics(folder / "metrics.jsonl"), figures, plan.vqgan_steps + plan.decoder_steps)
+    figure = curves(read_metrics(folder / "metrics.jsonl"), figures, plan.picture_steps)
     write(folder / "curves.png", lambda file: figure.savefig(file, format="png"))
     sheet = strips(str(folder.resolve()))
     write(folder / "samples.png", lambda file: sheet.save(file, format="PNG"))
@@ -133,7 +133,7 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | the frame before instead | {following["repeated"]:.4f}: {following["factor"]:.2f} times the error |
 | the frame before instead, as the VQGAN shows it | {following["repeated_coded"]:.4f} |
 | next frame and the frame before, with photos behind | {photos["error"]:.4f}, {photos["repeated"]:.4f}: {photos["factor"]:.2f} times |
-| 1, 2, 3 and 4 frames ahead, against the last one that is given | {", ".join(f"{ahead[str(n)]:.2f}" for n in range(1, 5))} times |
+| 1 to {len(ahead)} frames ahead, against the last one that is given | {", ".join(f"{factor:.2f}" for factor in ahead.values())} times |
 | mask analogies, seven pairs and a query, mIoU | {masks["miou"]:.3f} (things {masks["things"]:.3f}, background {masks["background"]:.3f}) |
 | perplexity of a clip's frame after 1 and after 15 frames | {clips["1"]:.2f}, {clips["15"]:.2f} |
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |

@@ -65,6 +65,11 @@ class LvmPlan:
         if self.vqgan_batch % 2:
             raise UsageError(f"--vqgan-batch {self.vqgan_batch} is odd; pictures are learned with their answers, use an even number")
 
+    @property
+    def picture_steps(self) -> int:
+        """Steps of the VQGAN and of its decoder, before those of the LLaMA."""
+        return self.vqgan_steps + self.decoder_steps
+
     def command(self, out: str, dtype: str) -> str:
         """The command line that asks for this in a type of numbers, which machines choose differently; defaults left out."""
         return command_line("lvm", self, out) + f" --dtype {dtype}"

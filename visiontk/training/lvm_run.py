@@ -40,7 +40,7 @@ def run(
     seed_everything(derive(plan.seed, "weights"))
     training = Training(plan, started, new_parts(plan.codes, plan.vqgan, plan.model))
     folder = claim(plan, "lvm", started, out, overwrite=overwrite)
-    course = Run(training, plan.vqgan_steps + plan.decoder_steps + plan.steps, folder, listener, hold)
+    course = Run(training, plan.picture_steps + plan.steps, folder, listener, hold)
     with memory_errors("use a smaller --batch or --vqgan-batch, or --device cpu"):
         course.train()
     write_model(training.finished(), out, half=plan.half)
