@@ -149,7 +149,8 @@ def classify(
 
     from visiontk import listing, sources
 
-    reading = sources.Reading(None if attention else classifier.min_side, every, fps, all_frames, allow_urls, null)
+    min_side = None if attention else classifier.min_side
+    reading = sources.Reading(min_side, every, fps, all_frames, allow_urls, null, notice=None if quiet else say)
     items = running.own_key(held.skip(sources.from_arguments(names, pipe, reading)), key)
     if out == "-":
         items = running.only_one(items, "inputs")

@@ -139,6 +139,13 @@ def test_bytes_of_an_image_in_the_pipe(classify: Run, photos: Path, valid: Valid
     assert in_place["classify"]["labels"] == named["classify"]["labels"]
 
 
+def test_a_pipe_through_which_nothing_comes_is_told_and_no_failure(classify: Run) -> None:
+    nothing = classify("-", stdin=b"")
+    assert (nothing.code, nothing.stdout) == (0, b"")
+    assert "visiontk: nothing came through the pipe, so there is nothing to do\n" in nothing.stderr
+    assert "nothing came" not in classify("-", "-q", stdin=b"").stderr
+
+
 # Inputs
 
 

@@ -499,6 +499,9 @@ def test_bytes_of_a_video_or_an_image_in_the_pipe(run: Run, trackers: list[Colou
     picture(6).save("a.png")
     (record,) = valid(run("segment", "-p", "point:60,34", stdin=Path("a.png").read_bytes()))
     assert (record["path"], boxes(record)) == ("-", {1: box("blue", 6)})
+    nothing = run("segment", "-", "-o", "none.mp4", stdin=b"")  # as of a decoder that failed
+    assert (nothing.code, nothing.stdout, Path("none.mp4").exists()) == (0, b"", False)
+    assert "nothing came through the pipe" in nothing.stderr
 
 
 def test_a_camera(run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@ class Reading:
         null: names in a pipe end with a NUL byte and not with a newline.
         whole: videos are items, and not their frames: see `from_arguments_whole`.
         sequence: with ``whole``, whether pictures are the frames of one video; None asks their names and sizes, in folders alone.
-        notice: is told of each folder whose names look like those of one video what it was taken for.
+        notice: is told of a pipe through which nothing came, and of each folder whose names look like those of one video what it was taken
+            for.
     """
 
     min_side: int | None = None
@@ -96,6 +97,8 @@ def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
 def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
     """Items of a pipe, which holds one image's bytes, one video's bytes, or lines: paths and JSON records, mixed as they come."""
     head = pipes.read_head(pipe)
+    if not head and reading.notice:
+        reading.notice("nothing came through the pipe, so there is nothing to do")
     if images.looks_like_image(head):
         data = head + pipe.readall()
         yield from _from_bytes({"path": "-"}, data, reading)
