@@ -231,6 +231,20 @@ def test_pictures_come_first_and_then_every_third_time() -> None:
     assert turns == [turn(plan, step) for step in range(30)]
 
 
+def test_of_a_trained_model_only_the_new_heads_learn_at_first_and_on_clips() -> None:
+    plan = SegmentPlan(model="x", steps=30, encoder_steps=3, image_steps=6, images=7, frames=6)
+    assert (plan.heads_alone, plan.encoder_alone, plan.pictures_alone) == (3, 3, 6)
+    turns = [turn(plan, step) for step in range(30)]
+    assert [found.frames for found in turns[:3]] == [1, 6, 6]
+    assert [found.prompting is None for found in turns] == [False] * 3 + [True] * 3 + [False] * 24
+    assert [found.frames for found in turns[6:12]] == [1] * 6 and {found.frames for found in turns[12:]} == {1, 6}
+    assert [SegmentPlan(model="x", steps=steps).heads_alone for steps in (9, 1000, 4500)] == [0, 100, 150]
+    assert SegmentPlan(steps=4500).heads_alone == 0
+    whole = SegmentPlan(model="x", steps=30, encoder_steps=30)
+    whole.check()
+    assert (whole.encoder_alone, whole.pictures_alone) == (27, 0)
+
+
 def test_one_in_four_steps_with_clips_has_them_in_varied_colours() -> None:
     plan = SegmentPlan(steps=3000, encoder_steps=0, image_steps=0)
     clips = [found for found in (turn(plan, step) for step in range(3000)) if found.frames > 1]
@@ -259,7 +273,7 @@ def test_from_nothing_two_in_five_steps_are_the_encoders_and_a_third_of_the_othe
 
     assert stages() == (2200, 1100) and stages(steps=20, encoder_steps=6) == (6, 4)
     assert stages(steps=20, image_steps=10) == (4, 10)
-    assert stages(steps=30, model="x") == (0, 10) and stages(steps=30, model="x", encoder_steps=3) == (3, 9)
+    assert stages(steps=30, model="x") == (0, 9) and stages(steps=30, model="x", encoder_steps=3) == (3, 8)
 
 
 def test_the_card_tells_the_steps_in_their_order() -> None:
@@ -277,6 +291,8 @@ def test_the_card_tells_the_steps_in_their_order() -> None:
     assert "trained on from y, whose weights 50% of its own were at first, on the" in told(model="y", config="z.yaml")
     assert "AdamW, 5 steps: 5 of the encoder and what enlarges its map alone over 16 pictures each;" in told(steps=5, encoder_steps=5)
     assert "AdamW, 30 steps: 10 over 8 pictures each, then 20, two in three" in told(steps=30, encoder_steps=0)
+    further = told(model="y", steps=3000, image_steps=0)
+    assert "AdamW, 3000 steps: 150 of the heads alone that help the encoder, then 2850, two in three" in further
 
 
 def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:
@@ -321,14 +337,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def trained(config: Path, folder: Path, stop_after: int | None = None) -> Any:
-    """What a run of four steps comes to, stopped as Ctrl-C does after so many."""
+def trained(config: Path, folder: Path, stop_after: int | None = None, **options: Any) -> Any:
+    """What the first four steps of a plan come to, stopped as Ctrl-C does after so many."""
     from visiontk.runtime import Runtime
     from visiontk.training.segment_run import Training
 
     plan = SegmentPlan(config=str(config), steps=4, encoder_steps=0, image_steps=2, images=2, clips=1, frames=3, objects=2, seed=5)
-    training = Training(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
-    assert course(training, plan.steps, folder, stop_after).step == 4
+    training = Training(replace(plan, **options), Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
+    assert course(training, 4, folder, stop_after).step == 4
     return training.average
 
 
@@ -347,6 +363,28 @@ def test_encoder_steps_move_the_encoder_and_what_enlarges_its_map_and_nothing_el
     assert any(name.startswith(encoder[2]) for name in moved)
     assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)
     assert sorted(training.advance(2)) == ["iou", "loss"]
+
+
+def test_the_first_steps_of_a_trained_model_move_the_heads_and_nothing_of_the_model(config: Path, tiny_sam2: Path) -> None:
+    from visiontk.runtime import Runtime
+    from visiontk.training.segment_run import HEADS_LR, Training
+
+    plan = SegmentPlan(model=str(tiny_sam2), config=str(config), steps=20, image_steps=0, images=2, clips=1, frames=3, seed=5)
+    training = Training(plan, Runtime(device="cpu", dtype="fp32", threads=1, seed=5).start())
+    assert plan.heads_alone == 2
+
+    def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {name: value.clone() for name, value in module.named_parameters()}
+
+    before, heads = weights(training.model), weights(training.hint)
+    for step in range(2):
+        assert training.rate(step) == HEADS_LR and sorted(training.advance(step)) == ["iou", "loss"]
+    assert all(torch.equal(value, before[name]) for name, value in training.model.named_parameters())
+    assert not any(torch.equal(value, heads[name]) for name, value in training.hint.named_parameters())
+    assert training.rate(2) == training.learner.rate(0) and training.rate(19) == training.learner.rate(17)
+    training.advance(2)
+    moved = [name for name, value in training.model.named_parameters() if not torch.equal(value, before[name])]
+    assert any(name.startswith("image_encoder.trunk.patch_embed") for name in moved)
 
 
 def test_a_batch_that_shows_nothing_at_first_still_teaches_the_encoder(config: Path) -> None:
@@ -452,6 +490,16 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(config: Path, tmp_path
         (line["step"], line["train"]["loss"], line["train"]["iou"]) for line in lines[1]
     ]
     assert [line["step"] for line in lines[0]] == [1, 2, 3, 4]
+
+
+def test_a_run_that_was_stopped_while_the_heads_learned_comes_to_the_same_weights(config: Path, tiny_sam2: Path, tmp_path: Path) -> None:
+    further: dict[str, Any] = {"model": str(tiny_sam2), "steps": 20, "image_steps": 0}
+    whole = trained(config, tmp_path / "whole", **further)
+    with pytest.raises(KeyboardInterrupt):
+        trained(config, tmp_path / "stopped", stop_after=1, **further)
+    again = trained(config, tmp_path / "stopped", **further)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
 
 
 def test_a_checkpoint_of_another_make_is_refused_in_one_line(config: Path, tmp_path: Path) -> None:

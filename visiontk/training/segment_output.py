@@ -167,9 +167,10 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 def _course(plan: SegmentPlan) -> str:
     """The steps, in their order."""
-    encoder, pictures = plan.encoder_alone, plan.pictures_alone
-    clips = plan.steps - encoder - pictures
+    heads, encoder, pictures = plan.heads_alone, plan.encoder_alone, plan.pictures_alone
+    clips = plan.steps - heads - encoder - pictures
     parts = [
+        f"{heads} of the heads alone that help the encoder" if heads else "",
         f"{encoder} of the encoder and what enlarges its map alone over {ENCODER_IMAGES * plan.images} pictures each" if encoder else "",
         f"{pictures} over {plan.images} pictures each" if pictures else "",
         f"{clips}, two in three of them over {plan.clips} clips of {plan.frames} frames" if clips else "",

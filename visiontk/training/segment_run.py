@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from visiontk.adapters.segment import locate
 from visiontk.adapters.segment_network import start
@@ -29,6 +31,7 @@ from .segment_plan import SegmentPlan, turn
 from .segment_track import Prompting, track
 from .steps import Run, claim
 
+HEADS_LR = 5e-3  # of the heads of the hint while they learn alone; they are small
 _SMALLER = "use fewer --images, --clips, --frames or --objects, or --device cpu"
 
 
@@ -71,7 +74,10 @@ def run(
 
 
 class Training:
-    """A SAM 2 under AdamW, with a moving average of its weights. A `visiontk.training.steps.Trained`."""
+    """A SAM 2 under AdamW, with a moving average of its weights. A `visiontk.training.steps.Trained`.
+
+    The heads of the hint are new in each run. Before a model that is trained is pulled by them, they learn alone to read it.
+    """
 
     def __init__(self, plan: SegmentPlan, started: Started) -> None:
         self.plan, self.device, self._started = plan, started.device, started
@@ -79,7 +85,8 @@ class Training:
         self.model = self.built.model
         self.hint = Hint(_channels(self.model), len(world.names()))
         both = torch.nn.ModuleList([self.model, self.hint])
-        self.learner = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps)
+        self.learner = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps - plan.heads_alone)
+        self.heads = torch.optim.AdamW(self.hint.parameters(), lr=HEADS_LR)
 
     @property
     def average(self) -> Any:
@@ -103,7 +110,7 @@ class Training:
             raise ModelUnavailable(f"the sizes in {config_file(self.plan)} do not go together{why}; mend it") from error
 
     def rate(self, step: int) -> float:
-        return self.learner.rate(step)
+        return HEADS_LR if step < self.plan.heads_alone else self.learner.rate(step - self.plan.heads_alone)
 
     def advance(self, step: int) -> Mapping[str, float]:
         """One update. Lines hold ``iou``, that of the masks with the truth, or ``known``, the share of the places whose thing is named."""
@@ -117,8 +124,18 @@ class Training:
             return self._recognise(batch, step)
         with autocast(self._started):
             passed = track(self.model, batch, wanted.prompting, self.hint)
-        self.learner.update(passed.loss, step)
+        self._update(passed.loss, step)
         return {"loss": float(passed.loss.detach()), "iou": float(passed.iou)}
+
+    def _update(self, loss: Tensor, step: int) -> None:
+        if step >= self.plan.heads_alone:
+            self.learner.update(loss, step - self.plan.heads_alone)
+        elif math.isfinite(float(loss.detach())):
+            learning = list(self.hint.parameters())
+            for parameter, gradient in zip(learning, torch.autograd.grad(loss, learning, allow_unused=True), strict=True):
+                parameter.grad = gradient
+            self.heads.step()
+            self.heads.zero_grad(set_to_none=True)
 
     def _recognise(self, batch: ClipBatch, step: int) -> Mapping[str, float]:
         """One update of the encoder and what enlarges its map, over single frames."""
@@ -127,14 +144,15 @@ class Training:
             maps = self.model.forward_image(normalise(batch.frames[0]))["backbone_fpn"]
             loss = self.hint.loss(maps, enlarge(self.model, maps), things, kinds)
             known = self.hint.known(maps[-1].detach(), kinds)
-        self.learner.update(loss, step)
+        self._update(loss, step)
         return {"loss": float(loss.detach()), "known": known}
 
     def state(self) -> dict[str, Any]:
-        return self.learner.state()
+        return self.learner.state() | {"heads": self.heads.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.learner.restore(state)
+        self.heads.load_state_dict(state["heads"])
 
 
 def _channels(model: Any) -> list[int]:
