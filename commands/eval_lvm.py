@@ -10,7 +10,7 @@ import typer
 
 from visiontk import settings, stream
 from visiontk.artefacts import write
-from visiontk.errors import UsageError
+from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
 from . import eval_lines, eval_lvm_sentences, eval_lvm_view, options, running, writers
@@ -171,7 +171,7 @@ def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime
 
 
 def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[str], None]) -> Record:
-    """The last line. Raises UsageError where no sentence could be measured."""
+    """The last line. Raises ItemError where every sentence failed, and UsageError where there was none."""
     if stats.passed_through:
         warn(f"{stats.passed_through} lines without a path were left out")
     if stats.failed:
@@ -182,6 +182,8 @@ def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[s
         warn(
             f"{tally.shortened} sentences have more pairs than {models.lvm.context_frames} frames of context hold; the first were left out"
         )
+    if not tally.sentences and stats.failed:
+        raise ItemError("bad_record", "no sentence could be measured; the warnings, and the lines of --each, say why")
     if not tally.sentences:
         raise UsageError("there is no sentence that can be measured; name folders of frames, videos, or lines of `visiontk lvm-prompt`")
     about = {"model": models.lvm.name, "revision": models.lvm.revision, "context_frames": models.lvm.context_frames}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visiontk.errors import ItemError, UsageError
-from visiontk.records import Item, Record, failed
+from visiontk.records import Item, Record, decode, failed
 
 from . import lvm_prompt_lines
 from .lvm_prompt_lines import KEY, picture
@@ -112,31 +112,33 @@ def _from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Sentence]]
         source = pipes.rewound(head, pipe)
         yield _clip(Item({"path": "-"}, lambda: clips.from_source(source)), reading)
         return
-    for about, group in itertools.groupby(pipes.lines(head, pipe, b"\n"), key=lambda line: line.lstrip().startswith(b"{")):
-        if about:
-            yield from _records(group, reading)
-        else:
-            yield from _plain([name for line in group if (name := line.decode("utf-8", "surrogateescape").strip())], reading)
+    yield from _lines(pipes.lines(head, pipe, b"\n"), reading)
 
 
-def _records(lines: Iterable[bytes], reading: Reading) -> Iterator[Item[Sentence]]:
-    """Lines of `visiontk lvm-prompt` are a sentence each; of others, pictures that come one after the other are one."""
-    from visiontk.records import decode
-
+def _lines(lines: Iterable[bytes], reading: Reading) -> Iterator[Item[Sentence]]:
+    """Lines of `visiontk lvm-prompt` are a sentence each; of records and paths, pictures that come one after the other are one."""
     plain: list[str] = []
-    for line in lines:
+    for line in filter(bytes.strip, lines):
         try:
-            record = decode(line)
+            record = _decoded(line)
         except ItemError as error:
             yield failed({"input": line.decode("utf-8", "replace")}, error)
             continue
-        if KEY not in record and isinstance(record.get("path"), str) and "frame" not in record:
+        if KEY not in record and record.get("path", "-") == "-":
+            yield Item(record, None)
+            continue
+        if KEY not in record and "frame" not in record:
             plain.append(record["path"])
             continue
         yield from _plain(plain, reading)
         plain = []
         yield _record(record, reading)
     yield from _plain(plain, reading)
+
+
+def _decoded(line: bytes) -> Record:
+    """The record of a line, which may be a path alone. Raises ItemError."""
+    return decode(line) if line.lstrip().startswith(b"{") else {"path": line.decode("utf-8", "surrogateescape").strip()}
 
 
 def _record(record: Record, reading: Reading) -> Item[Sentence]:
@@ -146,7 +148,7 @@ def _record(record: Record, reading: Reading) -> Item[Sentence]:
     if KEY in record and any(isinstance(value, dict) and "sentence" in value for name, value in record.items() if name != KEY):
         made = "it is an image that was made already, and answers are made here"
         return failed(about, ItemError("bad_record", f"{made}; send the lines of `visiontk lvm-prompt` themselves"))
-    return Item(about, partial(_prompt, record, reading)) if KEY in record else Item(record, None)
+    return Item(about, partial(_prompt, record, reading))
 
 
 def _prompt(record: Record, reading: Reading) -> Sentence:

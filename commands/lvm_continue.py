@@ -24,6 +24,7 @@ from .lvm_held import HeldImages
 from .lvm_making import Making
 from .lvm_plan import FIELDS, Plan
 from .lvm_progress import ContinueReport
+from .lvm_read import ReadFiles
 from .lvm_sentences import Taking, sentences
 
 
@@ -58,7 +59,9 @@ def lvm_continue(
             "--random-weights", metavar="SIZE", help="No model, but random weights of a size of the paper, 300m to 7b: for measuring."
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", metavar="X", help="Above 1 more varied, below 1 less.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", metavar="X", help="Above 1 more varied, below 1 less. Default: 1.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", metavar="N", min=1, help="Only the N likeliest tokens. Default: all.")] = None,
     top_p: Annotated[
         float | None,
@@ -128,6 +131,7 @@ def lvm_continue(
     visiontk tiny render clips -n 1 -o clips | visiontk lvm-continue --frames 8 -n 4 --score --temperature 0.8 --top-p 0.95
     """
     names, pipe = _check(inputs, number, pairs, stride, frames, all_frames, candidates, greedy, out, resume, animate, format)
+    _check_greedy(greedy, {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p})
     in_force = settings.read()
     runtime = options.runtime(in_force, device, dtype, compile, batch_size, seed, threads)
     suffix = generate_names.suffix(out) or generate_names.DEFAULT_SUFFIX
@@ -137,7 +141,7 @@ def lvm_continue(
 
     from visiontk.adapters.lvm_types import Sampling
 
-    sampling = Sampling(temperature, top_k, top_p, greedy, runtime.seed, candidates)
+    sampling = Sampling(1.0 if temperature is None else temperature, top_k, top_p, greedy, runtime.seed, candidates)
     sampling.check()
     asked = sampling.told() | ({"quantize": quantize} if quantize else {})
     held.same_settings(lvm_held.settings_of(asked, score=score, animate=animate and animate.value), resume)
@@ -157,13 +161,14 @@ def lvm_continue(
 
     from visiontk import sources
 
-    plan = Plan(key, lvm.name, sampling, number, quantize, naming, suffix, strip and naming is not None, animate and f".{animate}", held)
+    read, strip = ReadFiles(), strip and naming is not None
+    plan = Plan(key, lvm.name, sampling, number, quantize, naming, suffix, strip, animate and f".{animate}", held, read)
     writer, report = outputs()
 
     most = lvm.context_frames - 1
-    taking = Taking(most, lvm.name, number, pairs, stride is None and frames is None, report.notice, plan.wanted, lvm.fit)
+    taking = Taking(most, lvm.name, number, pairs, _thinning(stride, frames), report.notice, plan.wanted, lvm.fit)
     reading = sources.Reading(every=stride, all_frames=all_frames, allow_urls=allow_urls, null=null)
-    pictures = running.own_key(lvm_inputs.thinned(names, pipe, reading, stride or 1, frames), key)
+    pictures = running.own_key(lvm_inputs.thinned(names, pipe, reading, stride or 1, frames, read), key)
     items = plan.items(sentences(pictures, taking))
     stats = stream.Stats()
     making = Making(lvm, plan, score, report, stats, lvm_making.rows_at_once(runtime.batch_size, lvm, candidates))
@@ -174,6 +179,8 @@ def lvm_continue(
     if not quiet:
         for words in making.films:
             say(words)
+        if making.again:
+            say(f"{making.again} images that {resume} names were gone and are made again")
         if held.left:
             say(f"{held.left} lines of {resume} are of other sentences or of more images than this run asks for; they stay", "warning")
     return code
@@ -216,6 +223,18 @@ def _no_sentence(
     return running.drive(outcomes(), key, lvm_making.Making.value, writer, report, stats, resume)
 
 
+def _thinning(stride: int | None, frames: int | None) -> str:
+    """The options that leave out pictures, in words."""
+    return " ".join(f"{name} {number}" for name, number in (("--stride", stride), ("--frames", frames)) if number is not None)
+
+
+def _check_greedy(greedy: bool, draws: dict[str, float | None]) -> None:
+    """Raise UsageError for options of draws where nothing is drawn."""
+    given = [name for name, value in draws.items() if value is not None]
+    if greedy and given:
+        raise UsageError(f"--greedy takes the likeliest token always, so {given[0]} would change nothing; leave one of them out")
+
+
 def _check(
     inputs: list[str] | None,
     number: int,
@@ -245,6 +264,7 @@ def _check(
     if out == "-" and number * candidates > 1:
         raise UsageError(f"-o - has room for one image, and {number * candidates} were asked for; name a folder with -o")
     names, pipe = running.inputs_or_pipe(inputs)
+    lvm_inputs.check_no_lines(names)
     if pipe is None and not (stride or frames or all_frames):
         lvm_inputs.check_names(names, pairs)
     return names, pipe

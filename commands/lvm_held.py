@@ -16,7 +16,7 @@ from . import running
 from .lvm_prompt_lines import KEY
 
 # What an image is made from. Its file's name is not part of it.
-_MADE_FROM = ("sentence", "number", "candidate", "seed", "greedy", "temperature", "top_k", "top_p", "quantize")
+_MADE_FROM = ("sentence", "pairs", "number", "candidate", "seed", "greedy", "temperature", "top_k", "top_p", "quantize")
 # Those of the options that all images of a file share.
 _SETTINGS = ("seed", "greedy", "temperature", "top_k", "top_p", "quantize")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,19 @@ from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item
 
 from .lvm_prompt_lines import KEY
+from .lvm_read import ReadFiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from visiontk.sources import Reading
+
+
+def check_no_lines(names: list[str]) -> None:
+    """Raise UsageError for a file of lines, which is read as a pipe alone."""
+    lines = next((name for name in names if name.lower().endswith(".jsonl") and os.path.isfile(name)), None)  # noqa: PTH113
+    if lines is not None:
+        raise UsageError(f"{lines} holds lines; send it through the pipe: visiontk lvm-continue < {shlex.quote(lines)}")
 
 
 def check_names(names: list[str], pairs: bool) -> None:
@@ -43,7 +52,7 @@ def unreadable(names: list[str]) -> list[Broken]:
     from visiontk import sources
 
     def broken(some: list[str]) -> list[Broken]:
-        tried = ((item, _error(item)) for item in sources.from_arguments(some, None, sources.Reading()))
+        tried = ((item, load_error(item)) for item in sources.from_arguments(some, None, sources.Reading()))
         return [(item, error) for item, error in tried if error is not None]
 
     doubtful = {name for name in names if _is_doubtful(name)}
@@ -74,7 +83,8 @@ def _is_video(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in video.VIDEO_SUFFIXES or sniff.is_video_file(name)  # noqa: PTH122
 
 
-def _error(item: Item[Image]) -> ItemError | None:
+def load_error(item: Item[Any]) -> ItemError | None:
+    """Why an item cannot be read, by reading it."""
     try:
         if item.load is not None:
             item.load()
@@ -83,8 +93,10 @@ def _error(item: Item[Image]) -> ItemError | None:
     return None
 
 
-def check_count(count: int, pairs: bool) -> None:
-    """Raise UsageError for so many pictures that they are no sentence."""
+def check_count(count: int, pairs: bool, thinning: str = "") -> None:
+    """Raise UsageError for so many pictures that they are no sentence; ``thinning`` is the options that left out others."""
+    if count == 1 and thinning:
+        raise UsageError(f"{thinning} leaves one image only: it does not show how to go on; leave more of them, or name two or more")
     if count == 1:
         shown = "a query without a pair shows no task; name image and answer, at least once, before it"
         still = "it does not show how to go on; name two images or more, or --all-frames of one that moves"
@@ -93,8 +105,10 @@ def check_count(count: int, pairs: bool) -> None:
         raise UsageError(f"{count} images are no pairs and a query; name an odd number: image, answer, image, answer, ..., query")
 
 
-def thinned(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading, stride: int, frames: int | None) -> Iterator[Item[Image]]:
-    """The items of the inputs, without those that ``stride`` and ``frames`` leave out.
+def thinned(
+    names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading, stride: int, frames: int | None, read: ReadFiles
+) -> Iterator[Item[Image]]:
+    """The items of the inputs, without those that ``stride`` and ``frames`` leave out. ``read`` notes the files of all of them.
 
     Each video and each folder is counted for itself, and so are pictures that are named one after the other; what comes through a pipe, or
     of a pattern, is of the folder that it lies in. A video's frames come as its reader has them, which is every ``stride``-th already; what
@@ -106,7 +120,7 @@ def thinned(names: Iterable[str], pipe: io.RawIOBase | None, reading: Reading, s
     for name in names:
         named = name != "-" and not listing.is_folder(name) and not listing.is_pattern(name)
         places: dict[str, int] = {}
-        for item in sources.from_arguments([name], pipe, reading):
+        for item in read.noted(sources.from_arguments([name], pipe, reading)):
             if item.load is None or KEY in item.record:
                 yield item
                 continue

@@ -78,6 +78,7 @@ class Making:
         rows: sentences times candidates that are made at once; halved when memory runs out.
         stats: of images, where others count sentences.
         films: the first strips and animations that were written, as what is said of each.
+        again: images that have their lines, whose files were gone.
     """
 
     model: VisualSentenceModel
@@ -89,6 +90,7 @@ class Making:
 
     def __post_init__(self) -> None:
         self.films: list[str] = []
+        self.again = 0
 
     @property
     def sentences_at_once(self) -> int:
@@ -163,7 +165,9 @@ class Making:
                 if place in work.named.held:
                     continue
                 outcome = self._write(work, frame, seconds)
-                if outcome.error is None or not self.plan.held.take_failed(work.ready.line):
+                if place in work.named.gone and outcome.error is None:
+                    self.again += 1
+                elif outcome.error is None or not self.plan.held.take_failed(work.ready.line):
                     yield outcome
         except OutputError:
             raise
@@ -182,7 +186,7 @@ class Making:
             cure = f"--batch-size {self.rows}" + ("" if dtype == "fp32" else ", or --dtype fp32")
             said = f"memory ran out, and fewer at once come to another image {frame.number + 1} in {dtype}"
             return ItemError("too_large", f"{said}, which could not be followed; begin anew with {cure}")
-        if place in work.named.held and work.named.is_followed(place) and not _shows(work.named.images[place], frame.image):
+        if place in work.named.held and work.named.is_gone_on_from(place) and not _shows(work.named.images[place], frame.image):
             work.changed = True
             cure = "give the --candidates and --batch-size of that run, or name new files"
             said = f"{work.named.images[place]} was changed, or is not what its sentence comes to now, so nothing can follow it"
@@ -247,6 +251,7 @@ class Making:
             return Outcome(_about(ready, "-"), self._value(work, frame, seconds), seconds=seconds)
         path = work.named.images[frame.candidate, frame.number]
         try:
+            plan.read.refuse(path)  # by a line that has come since the names were chosen
             writers.check_free(path, replace=plan.naming.overwrite or path in work.named.replace or holds(path, data))
         except ItemError as error:
             return Outcome(Item(ready.line, lambda: None), error=error)
@@ -271,10 +276,11 @@ class Making:
         """Strips and animations of what there is. Raises OutputError."""
         with interrupts.held():
             for work in (work for work in works if not work.changed):
-                if work.named.strip is not None and work.film.write_strip(work.named.strip):
-                    self.films.append(f"a film strip is in {work.named.strip}")
+                strip = work.named.strip
+                if strip is not None and not self.plan.read.has(strip) and work.film.write_strip(strip):
+                    self.films.append(f"a film strip is in {strip}")
                 for candidate, path in enumerate(work.named.animations):
-                    if work.film.write_animation(path, candidate):
+                    if not self.plan.read.has(path) and work.film.write_animation(path, candidate):
                         self.films.append(f"an animation is in {path}")
                 del self.films[MOST_FILMS:]
 
@@ -312,7 +318,7 @@ def _about(ready: Ready, path: str) -> Item[Any]:
 
 
 def _shows(path: Path, image: Image) -> bool:
-    """Whether a file holds an image as it is written now, whatever wrote it without loss. One that is gone is not asked."""
+    """Whether a file holds an image as it is written now, whatever wrote it without loss. One that has just gone is not asked."""
     import numpy as np
     from PIL import Image as pillow
 

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visiontk.artefacts import Naming, is_folder, is_same
+from visiontk.artefacts import Naming, is_folder
 from visiontk.errors import ItemError
 from visiontk.records import Item, Record
 
 from . import generate_names
 from .lvm_held import Files, HeldImages
+from .lvm_read import ReadFiles
 from .lvm_sentences import Asked, Sentence
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Named:
 
     Attributes:
         images: by candidate and number; empty where the bytes of one image go to the output.
-        held: those that have a line already.
+        held: those that have a line and a file already.
+        gone: those that have a line, whose file is not there any more; it is made again.
         strip: None where none is drawn.
         animations: of each candidate, where they are asked for.
         replace: files that exist and may be replaced.
@@ -40,14 +42,14 @@ class Named:
 
     images: dict[Place, Path]
     held: frozenset[Place]
+    gone: frozenset[Place]
     strip: Path | None
     animations: list[Path]
     replace: frozenset[Path]
 
-    def is_followed(self, place: Place) -> bool:
-        """Whether an image of the same candidate is yet to be made after this one."""
-        candidate, number = place
-        return any(other == candidate and later > number and (other, later) not in self.held for other, later in self.images)
+    def is_gone_on_from(self, place: Place) -> bool:
+        """Whether an image of the same candidate is yet to be made, so that this one must be what is made of the sentence now."""
+        return any(candidate == place[0] and (candidate, number) not in self.held for candidate, number in self.images)
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Plan:
         suffix: of the images.
         strip, animation: whether a strip is drawn, and the suffix of animations.
         held: the lines that a stopped run left.
+        read: the files that have been read so far.
         named: the files of each sentence that is to be made, by its index; taken out when it is.
     """
 
@@ -73,6 +76,7 @@ class Plan:
     strip: bool
     animation: str | None
     held: HeldImages
+    read: ReadFiles
     named: dict[int, Named] = field(default_factory=dict)
     _beside: dict[str, Naming] = field(default_factory=dict)
     _filmed: set[Path] = field(default_factory=set)
@@ -94,7 +98,8 @@ class Plan:
         places = list(itertools.product(range(self.sampling.candidates), range(self.count)))
         files = {place: self.held.take(self.made_from(sentence, *place)) for place in places} if self.held else {}
         held = {place: found for place, found in files.items() if found is not None}
-        if len(held) == len(places) and not self._lacks_films(held.values()):
+        gone = {place for place, found in held.items() if not os.path.lexists(found.image)}
+        if len(held) == len(places) and not gone and not self._lacks_films(held.values()):
             return False
         if self.held and not held and line is not None and self.held.take_lost(line):
             if self.naming is not None:  # its names are used up, so that others come to those of a run without a stop
@@ -102,7 +107,7 @@ class Plan:
                 self._films(first, sentence, {}, [])
             return False
         if self.naming is None:
-            self.named[index] = Named({}, frozenset(), None, [], frozenset())
+            self.named[index] = Named({}, frozenset(), frozenset(), None, [], frozenset())
             return True
         images, replace = {place: found.image for place, found in held.items()}, {found.image for found in held.values()}
         for place in places:
@@ -111,7 +116,7 @@ class Plan:
         strip, animations = self._films(images[places[0]], sentence, held, images.values())
         if held:
             replace |= {path for path in (strip, *animations) if path is not None}
-        self.named[index] = Named(images, frozenset(held), strip, animations, frozenset(replace))
+        self.named[index] = Named(images, frozenset(held.keys() - gone), frozenset(gone), strip, animations, frozenset(replace))
         return True
 
     def made_from(self, sentence: Sentence, candidate: int, number: int) -> Record:
@@ -129,8 +134,7 @@ class Plan:
         assert self.naming is not None
         if not os.path.lexists(path):
             return path
-        if _was_read(path, sentence):
-            raise ItemError("exists", f"{path} is what was read; choose another place with -o")
+        self.read.refuse(path)
         if self.naming.overwrite:
             return path
         # A stopped run may have written one image whose line it wrote no more. It stays if it is what is made now, and nothing else does.
@@ -179,13 +183,7 @@ class Plan:
         one_file = out is not None and "{" not in out and not is_folder(out)
         about = {"path": str(image)} if one_file else sentence.about
         path = naming.path(about, 0, kind, suffix)
-        while path in self.held.taken or path in images or (os.path.lexists(path) and _was_read(path, sentence)):
+        while path in self.held.taken or path in images or self.read.has(path):
             path = naming.path(about, 0, kind, suffix)
         self._filmed.add(path)
         return path
-
-
-def _was_read(path: Path, sentence: Sentence) -> bool:
-    """Whether a file is one of the sentence, of which frames are called ``FILE@NUMBER``, or that which its line is about."""
-    files = {name for shown in sentence.names for name in (shown, shown.rpartition("@")[0])}
-    return any(is_same(path, name) for name in (*files, sentence.about.get("path")) if name)

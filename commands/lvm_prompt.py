@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
@@ -23,6 +23,7 @@ from .lvm_prompt_held import HeldSentences
 from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Files, Masks, Segmented
 from .lvm_prompt_sentences import Pictures, Sentences, read_pairs, things, with_palette
+from .lvm_read import ReadFiles
 
 if TYPE_CHECKING:
     from visiontk.adapters.segment import Segmenter
@@ -143,14 +144,17 @@ def lvm_prompt(
         raise UsageError(f"--colours is {colours}, and there are {most_things()} that a model can tell apart; use so many or fewer")
     reading = sources.Reading(allow_urls=allow_urls, null=null)
     pictures = Pictures(size, where)
-    items = sources.from_arguments(names, pipe, reading)
-    queries = _some(sources.from_arguments(asked, asked_pipe, reading)) if query else None
-    pairs, last = read_pairs(items, pictures, query_last=not query)
+    read = ReadFiles()
+    if overwrite:  # else nothing is replaced, and what is read later need not be known now
+        read.add(itertools.chain.from_iterable(map(_files, [*asked, *(masks or [])])))
+    items = read.noted(sources.from_arguments(names, pipe, reading))
+    queries = _some(read.noted(sources.from_arguments(asked, asked_pipe, reading))) if query else iter(())
+    pairs, passed = read_pairs(items, pictures, query_last=not query)
     wanted = SentenceTask(task.value, runtime.seed, ANGLE if angle is None else angle, patches)
     if task is Task.segment:
         wanted = with_palette(wanted, colours or things(pairs), runtime.seed)
     held.same_task(wanted)
-    sentences = Sentences(wanted, naming, pictures, held)
+    sentences = Sentences(wanted, naming, pictures, held, read)
     frames = sentences.write_pairs(pairs)
 
     rows, view = partial(lvm_prompt_view.rows, KEY), partial(lvm_prompt_view.view, KEY)
@@ -159,7 +163,7 @@ def lvm_prompt(
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     try:
-        with report, closing(sentences.of_queries(queries or iter(last), frames)) as outcomes:  # type: ignore[type-var]
+        with report, closing(sentences.of_queries(itertools.chain(passed, queries), frames)) as outcomes:  # type: ignore[type-var]
             for outcome in outcomes:
                 stats.count(outcome)
                 value = error_value(outcome.error) if outcome.error else outcome.result
@@ -173,6 +177,15 @@ def lvm_prompt(
     if isinstance(where, Files) and where.left and not quiet:
         say(f"{where.left} files of --masks belong to no picture; give one for each, in their order", "warning")
     return 3 if stats.failed else 0
+
+
+def _files(name: str) -> Iterable[str]:
+    """The files that an input names, as far as that is known before it is read."""
+    from visiontk import listing
+
+    if listing.is_folder(name):
+        return listing.walk(name)
+    return listing.matching(name) if listing.is_pattern(name) else [name]
 
 
 def _some(queries: Iterator[Item[Any]]) -> Iterator[Item[Any]]:

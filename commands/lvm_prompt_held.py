@@ -36,6 +36,14 @@ class HeldSentences:
         values = self._values.get(self.lines.identify(record))
         return (values.popleft() if values else {}) if self.lines.take(record) else None
 
+    def take_failed(self, record: Record) -> bool:
+        """Whether this query has another line, which says that it failed, and no other has taken it."""
+        values = self._values.get(self.lines.identify(record))
+        if not values or {} not in values:
+            return False
+        values.remove({})
+        return self.lines.take(record)
+
     def same_task(self, task: SentenceTask) -> None:
         """Raise UsageError where ``--resume`` would put sentences of two tasks into one file."""
         now: Record = {"task": task.name, "seed": task.seed}

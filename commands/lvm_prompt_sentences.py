@@ -18,6 +18,7 @@ from visiontk.records import Item, Record
 from .lvm_prompt_held import HeldSentences
 from .lvm_prompt_lines import KEY
 from .lvm_prompt_masks import Masks
+from .lvm_read import ReadFiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +49,7 @@ class Pictures:
         """Raises ItemError."""
         from visiontk.media.sentence_tasks import squared, squared_map
 
-        assert item.load is not None, "lines without a path are left out before"
+        assert item.load is not None, "lines without a path are passed on before"
         image = item.load()
         self.side = self.side or max(SMALLEST, min(LARGEST, max(image.size)))
         objects = self.masks(item, image, place) if self.masks else None
@@ -56,16 +57,20 @@ class Pictures:
 
 
 def read_pairs(items: Iterable[Item[Image]], pictures: Pictures, *, query_last: bool) -> tuple[list[Seen], list[Item[Image]]]:
-    """The pictures of all pairs, and the last one where that is the query. One that cannot be read ends the run.
+    """The pictures of all pairs; and lines that pass through, with the last picture where that is the query.
+
+    A picture that cannot be read ends the run.
 
     Raises:
         UsageError: there are too few.
         ItemError: a picture cannot be read, or has no mask.
     """
     seen: list[Seen] = []
+    passed: list[Item[Image]] = []
     last: Item[Image] | None = None
     for item in items:
         if item.load is None:
+            passed.append(item)
             continue
         if last is not None:
             seen.append(_of_pair(last, pictures, len(seen)))
@@ -77,7 +82,7 @@ def read_pairs(items: Iterable[Item[Image]], pictures: Pictures, *, query_last: 
             _check_loads(last)
         what = "one picture is a query without pairs" if last is not None else "there is no picture"
         raise UsageError(f"{what}; name pictures for the pairs and last the query, or queries with --query")
-    return seen, [last] if query_last else []
+    return seen, [*passed, last] if query_last else passed
 
 
 def _check_loads(item: Item[Image]) -> None:
@@ -108,12 +113,13 @@ def things(pairs: Sequence[Seen]) -> int:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Writes the pictures of sentences that share their pairs."""
+    """Writes the pictures of sentences that share their pairs, over none of the files in ``read``."""
 
     task: SentenceTask
     naming: Naming
     pictures: Pictures
     held: HeldSentences
+    read: ReadFiles
 
     def write_pairs(self, pairs: Sequence[Seen]) -> list[str]:
         """The files of picture, answer, picture, answer ..., none of which is written where one may not be.
@@ -137,7 +143,12 @@ class Sentences:
         for item in items:
             held = self.held.take(item.record)
             if held is not None:
-                places += self._pass_over(item, places, held)
+                try:
+                    places += self._pass_over(item, places, held)
+                except ItemError as error:
+                    places += 1
+                    if not self.held.take_failed(item.record):
+                        yield stream.Outcome(item, error=error)
                 continue
             if item.load is None:
                 yield stream.Outcome(item)
@@ -153,9 +164,7 @@ class Sentences:
         held = item.record.get(KEY)
         if held is not None and not (isinstance(held, dict) and "error" in held):
             raise ItemError("bad_record", f'its line holds "{KEY}" already; name its picture alone')
-        one = self.pictures.look(item, place)
-        shown, truth = self.task.pair(one.picture, place, one.objects)
-        planned = [self._planned(one.record, place, kind, image) for kind, image in (("query", shown), ("truth", truth)) if image]
+        planned = [self._planned(item.record, place, kind, image) for kind, image in self._drawn(item, place).items()]
         query, *rest = [self._save(*one) for one in planned]
         value: Record = {"task": self.task.name, "pairs": len(pairs) // 2, "frames": [*pairs, query]}
         value |= {"truth": rest[0]} if rest else {}
@@ -165,29 +174,64 @@ class Sentences:
         return value | {"seconds": round(time.perf_counter() - begun, 6)}
 
     def _pass_over(self, item: Item[Image], place: int, held: Record) -> int:
-        """Places that a query takes which has its line: those after it get the masks and names of a run without a stop."""
+        """Places that a query takes which has its line: those after it get the masks and names of a run without a stop.
+
+        Files of it that are gone are written again. Raises ItemError.
+        """
         if item.load is None:
             return 0
-        if self.pictures.masks:
-            self.pictures.masks.pass_over(place)
-        for kind in ("query", "truth") if "truth" in held else ("query",) if held else ():
+        files = files_of(held)
+        for kind in files:
             self.naming.name(item.record, place, f"{self.task.name}-{kind}", SUFFIX)
+        if any(not os.path.lexists(path) for path in files.values()):
+            self._restore(files, self._drawn(item, place))
+        elif self.pictures.masks:
+            self.pictures.masks.pass_over(place)
         return 1
+
+    def _drawn(self, item: Item[Image], place: int) -> dict[str, Image]:
+        """The query's picture, and its answer where that is known. Raises ItemError."""
+        one = self.pictures.look(item, place)
+        shown, truth = self.task.pair(one.picture, place, one.objects)
+        return {"query": shown} | ({"truth": truth} if truth else {})
+
+    def _restore(self, files: dict[str, Path], drawn: dict[str, Image]) -> None:
+        """Write those that are gone, if the others are what comes of the picture now. Raises ItemError."""
+        data = {path: _png(drawn[kind]) for kind, path in files.items() if kind in drawn}
+        for path in files.values():
+            if path not in data or (os.path.lexists(path) and not holds(path, data[path])):
+                said = f"{path} is not what its picture comes to now, and a file beside it is gone"
+                raise ItemError("exists", f"{said}; give --resume a new file")
+        for path, content in data.items():
+            self._save(path, content)
 
     def _planned(self, record: Record, place: int, kind: str, image: Image) -> tuple[Path, bytes]:
         """A picture's file and what it gets. One of an equal run is as good, so that a pipe may be run again, with --resume at its end."""
-        from visiontk.media.masks import write_png
-
-        data = io.BytesIO()
-        write_png(data, image)
-        path = self.naming.path_for(data.getvalue(), record, place, f"{self.task.name}-{kind}", SUFFIX)
-        return Path(os.path.abspath(path)), data.getvalue()  # noqa: PTH100  as it is written, and not through links
+        data = _png(image)
+        path = self.naming.path_for(data, record, place, f"{self.task.name}-{kind}", SUFFIX)
+        if self.naming.overwrite:  # else what stands there holds this already, and is left alone
+            self.read.refuse(path)
+        return Path(os.path.abspath(path)), data  # noqa: PTH100  as it is written, and not through links
 
     def _save(self, path: Path, data: bytes) -> str:
         """What stands there holds this already, as its name was chosen so, unless anything may be replaced."""
         if not path.exists() or (self.naming.overwrite and not holds(path, data)):
             write(path, lambda file: file.write(data))
         return str(path)
+
+
+def files_of(value: Record) -> dict[str, Path]:
+    """The query's files that a line names, by kind; none where it failed."""
+    named = {"query": value["frames"][-1:], "truth": [value["truth"]] if "truth" in value else []} if value else {}
+    return {kind: Path(name) for kind, names in named.items() for name in names if isinstance(name, str)}
+
+
+def _png(image: Image) -> bytes:
+    from visiontk.media.masks import write_png
+
+    data = io.BytesIO()
+    write_png(data, image)
+    return data.getvalue()
 
 
 def with_palette(task: SentenceTask, count: int, seed: int) -> SentenceTask:

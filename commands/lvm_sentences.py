@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from visiontk.errors import ItemError, UsageError
-from visiontk.records import Item, Record, failed
+from visiontk.records import Failing, Item, Record, failed
 
 from . import lvm_prompt_lines
-from .lvm_inputs import check_count
+from .lvm_inputs import Broken, check_count, load_error
 from .lvm_prompt_lines import KEY
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Taking:
         model: its name, for messages.
         count: images that are made of a sentence.
         pairs: whether all that is named is pairs and a query.
-        whole: whether no frames are left out.
+        thinning: the options that leave out frames, as they were given; empty where none does.
         notice: is told in words what is dropped.
         wanted: whether a sentence, of the line of `lvm-prompt` or of none, is to be made at all; it may raise `ItemError`, which fails it
             before its pictures are decoded.
@@ -79,7 +80,7 @@ class Taking:
     model: str
     count: int
     pairs: bool
-    whole: bool
+    thinning: str
     notice: Callable[[str], None]
     wanted: Callable[[int, Sentence, Record | None], bool]
     fit: Callable[[Image], Image]
@@ -94,6 +95,7 @@ def sentences(items: Iterable[Item[Any]], taking: Taking) -> Iterator[Item[Any]]
         UsageError: the pictures are too few, or no pairs; nothing came at all.
     """
     last: deque[Item[Any]] = deque(maxlen=taking.most)
+    lost: list[Item[Any]] = []
     common: Record | None = None
     count = index = 0
     nothing = True
@@ -102,7 +104,7 @@ def sentences(items: Iterable[Item[Any]], taking: Taking) -> Iterator[Item[Any]]
         if item.load is None and (KEY not in item.record or item.record.get("path") != "-"):
             yield item
         elif KEY in item.record:  # also where its query came through a pipe and cannot be read again: its frames can
-            if not taking.whole:
+            if taking.thinning:
                 raise UsageError("the pipe holds sentences of lvm-prompt, which are taken whole; leave out --stride and --frames")
             if taking.count > 1:
                 raise UsageError(f"a sentence of lvm-prompt ends with one answer, and -n is {taking.count}; leave out -n")
@@ -111,16 +113,18 @@ def sentences(items: Iterable[Item[Any]], taking: Taking) -> Iterator[Item[Any]]
         else:
             own = {key: value for key, value in item.record.items() if key not in ("path", "frame", "time")}
             common = own if common is None else {key: value for key, value in common.items() if key in own and own[key] == value}
+            if len(last) == taking.most and _is_lost(last[0]):
+                lost.append(last[0])
             last.append(item)
             count += 1
     if common is not None:
-        yield from _plain(list(last), common, count, index, taking)
+        yield from _plain(list(last), lost, common, count, index, taking)
     if nothing:
         raise UsageError("there is no image; name two or more, or send their paths or lines of visiontk lvm-prompt through the pipe")
 
 
-def _plain(last: list[Item[Any]], common: Record, count: int, index: int, taking: Taking) -> Iterator[Item[Any]]:
-    """The one sentence of all pictures that are no prompts."""
+def _plain(last: list[Item[Any]], lost: list[Item[Any]], common: Record, count: int, index: int, taking: Taking) -> Iterator[Item[Any]]:
+    """The one sentence of all pictures that are no prompts. ``lost`` are those before the ``last`` that cannot be read."""
     if count == 1:
         (alone,) = last
         try:
@@ -128,13 +132,14 @@ def _plain(last: list[Item[Any]], common: Record, count: int, index: int, taking
         except ItemError as error:
             yield failed(alone.record, error)
             return
-    check_count(count, taking.pairs)
+    check_count(count, taking.pairs, taking.thinning)
     if taking.pairs:
-        last = last[-_most_of_pairs(taking) :]
+        most = _most_of_pairs(taking)
+        lost, last = [*lost, *filter(_is_lost, last[:-most])], last[-most:]
     names = tuple(_name(item.record) for item in last)
     pairs = len(names) // 2 if taking.pairs else None
     sentence = Sentence(names, _about(last[-1].record), common, count - len(names), pairs)
-    yield from _wanted(sentence, last, index, taking)
+    yield from _wanted(sentence, last, index, taking, lost=lost)
 
 
 def _prompt(item: Item[Any], index: int, taking: Taking) -> Iterator[Item[Any]]:
@@ -154,7 +159,9 @@ def _prompt(item: Item[Any], index: int, taking: Taking) -> Iterator[Item[Any]]:
     yield from _wanted(sentence, pictures, index, taking, item.record)
 
 
-def _wanted(sentence: Sentence, items: list[Item[Any]], index: int, taking: Taking, record: Record | None = None) -> Iterator[Item[Any]]:
+def _wanted(
+    sentence: Sentence, items: list[Item[Any]], index: int, taking: Taking, record: Record | None = None, lost: Iterable[Item[Any]] = ()
+) -> Iterator[Item[Any]]:
     """The item of a sentence, if it is to be made. A picture that cannot be decoded has its own line where ``record`` is None."""
     line = {**sentence.about, **sentence.record} if record is None else record
     try:
@@ -168,7 +175,8 @@ def _wanted(sentence: Sentence, items: list[Item[Any]], index: int, taking: Taki
         taking.notice(
             f"{sentence.dropped + len(items)} pictures up to {sentence.names[-1]}, and {sees}: the oldest {sentence.dropped} are dropped"
         )
-    images, broken = [], []
+    images: list[Image] = []
+    broken: list[Broken] = [(item, why) for item in lost if (why := load_error(item)) is not None]
     for item in items:
         try:
             assert item.load is not None
@@ -186,6 +194,16 @@ def _wanted(sentence: Sentence, items: list[Item[Any]], index: int, taking: Taki
 
 def not_continued(broken: int) -> str:
     return f"the sentence is not continued, as {broken} of its pictures cannot be read"
+
+
+def _is_lost(item: Item[Any]) -> bool:
+    """Whether a picture for which there is no room cannot be read, as far as that shows without decoding it: there may be millions."""
+    from visiontk import listing
+
+    path = item.record.get("path")
+    if isinstance(item.load, Failing) or "frame" in item.record or not isinstance(path, str):
+        return isinstance(item.load, Failing)
+    return path != "-" and not listing.is_url(path) and not os.path.exists(path)  # noqa: PTH110  Path raises for names too long
 
 
 def _most_of_pairs(taking: Taking) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visiontk.records import Record
 
@@ -11,12 +11,13 @@ from .console import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_NEEDED = {"sentence": list, "context": list, "number": int, "seconds": int | float}
 COLUMNS = ["path", "after", "number", "candidate", "context", "nll", "seconds", "strip", "animation", "error"]
 
 
 def rows(key: str, record: Record) -> list[list[object]]:
     """One row per image: the last picture that was given, and how many it was made from."""
-    value = record.get(key, {})
+    value = found(key, record, _NEEDED)
     path = record.get("path", record.get("input", ""))
     if "error" in value:
         return [[path, *[""] * (len(COLUMNS) - 2), value["error"]["message"]]]
@@ -30,14 +31,29 @@ def view(key: str, record: Record) -> RenderableType:
     """The image's file, what it continues, and how long it took."""
     from rich.text import Text
 
-    value = record.get(key, {})
+    value = found(key, record, _NEEDED)
     line = Text.assemble((printable(str(record.get("path", record.get("input", "?")))), "bold" if "error" in value else "bold cyan"))
     if "error" in value:
         return line.append("  " + printable(value["error"]["message"]), "red")
-    if key not in record:
+    if not value:
         return line.append("  passed through", "dim")
-    line.append(f"  after {printable(value['sentence'][-1])}" if "pairs" not in value else f"  answers {printable(value['sentence'][-1])}")
+    line.append(f"  {'answers' if 'pairs' in value else 'after'} {printable(str(value['sentence'][-1]))}")
     line.append(f"  +{value['number'] + 1}" if "pairs" not in value else "")
     line.append(f"  from {len(value['context'])} pictures", "dim")
-    line.append(f"  nll {value['nll']:.3f}" if "nll" in value else "", "dim")
+    line.append(f"  nll {value['nll']:.3f}" if isinstance(value.get("nll"), float) else "", "dim")
     return line.append(f"  {value['seconds']:.1f} s", "dim")
+
+
+def found(key: str, record: Record, needed: dict[str, Any]) -> dict[str, Any]:
+    """What a stage made, or its error; nothing of a line that passed through, which may have anything under the stage's key.
+
+    ``needed`` is what stands in what it makes, by name and type; lists are not empty.
+    """
+    value = record.get(key)
+    if not isinstance(value, dict):
+        return {}
+    if "error" in value:
+        error = value["error"]
+        return value if isinstance(error, dict) and isinstance(error.get("message"), str) else {}
+    whole = all(isinstance(value.get(name), kind) and value[name] != [] for name, kind in needed.items())
+    return value if whole else {}

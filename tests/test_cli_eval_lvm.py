@@ -167,6 +167,14 @@ def test_pictures_that_follow_one_another_are_one_sentence(evaluate: Evaluate) -
     assert of(evaluate(*names)) == of(evaluate("clip/*.png")) == wanted
     lines = b"".join(json.dumps({"path": name}).encode() + b"\n" for name in names)
     assert of(evaluate("-", stdin=lines)) == of(evaluate("-", stdin="\n".join(names).encode())) == wanted
+    first, second, third = names
+    for mixed in (
+        "\n\n".join(lines.decode().splitlines()),
+        f'{{"path": "{first}"}}\n{second}\n{{"path": "{third}"}}\n',
+        f'{first}\n \n{{"path": "{second}"}}\n{{"note": "no path"}}\n{third}',
+        "\r\n".join(names),
+    ):
+        assert of(evaluate("-", stdin=mixed.encode())) == wanted, mixed
     assert of(evaluate("-", stdin=b'{"path": "clip", "tiny": {}}\n')) == wanted
     backwards = of(evaluate(*names[::-1]))
     assert [line["perplexity"] for line in backwards] != [line["perplexity"] for line in wanted]
@@ -516,7 +524,8 @@ def test_a_model_that_gives_no_numbers_has_no_figures(evaluate: Evaluate, run: R
     save_file(weights, broken / "llama" / "model.safetensors", {"format": "pt"})
     save_frames("clip", 2, 0)
     result = run("eval", "lvm", "-m", broken, "clip", "--each")
-    assert result.code == 2 and "there is no sentence that can be measured" in result.stderr
+    assert result.code == 3 and result.error == "no sentence could be measured; the warnings, and the lines of --each, say why"
+    assert "clip: " in result.stderr and "1 of 1 sentences could not be measured" in result.stderr
     assert any("gave NaN or infinity in fp32" in line["error"]["message"] for line in result.records if "error" in line)
 
 
@@ -524,7 +533,7 @@ def test_a_context_without_room_for_a_pair_is_told(run: Run, tmp_path: Path) -> 
     small = make_lvm(tmp_path / "small", frames=3)
     line = save_prompt("a", "rotate", 3)
     result = run("eval", "lvm", "-m", small, "-", "--each", stdin=to_lines([line]))
-    assert result.code == 2 and result.records[0]["error"]["message"].startswith(
+    assert result.code == 3 and result.records[0]["error"]["message"].startswith(
         "the model sees 3 frames at once, and a pair, a query and its"
     )
 
@@ -553,10 +562,25 @@ def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
     assert (totals["sentences"], totals["failed"]) == (2, 7) and "7 of 9 sentences could not be measured" in result.stderr
 
 
+def test_where_every_sentence_fails_the_warnings_say_why(evaluate: Evaluate) -> None:
+    Path("empty").mkdir()
+    result = evaluate("empty", "-", stdin=to_lines([{"path": "a.png", "lvm_prompt": 5}]))
+    assert (result.code, result.stdout, result.error) == (
+        3,
+        b"",
+        "no sentence could be measured; the warnings, and the lines of --each, say why",
+    )
+    assert "empty: the folder holds no images or videos" in result.stderr and 'its "lvm_prompt" has no list of "frames"' in result.stderr
+
+
+def test_lines_without_a_path_alone_are_no_sentence(evaluate: Evaluate) -> None:
+    result = evaluate("-", stdin=b'{"note": 1, "lvm": null}\n{"path": "-"}\n')
+    assert result.code == 2 and "2 lines without a path were left out" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["empty"], "there is no sentence that can be measured"),
         (["nowhere", "no*where", "-m", "not-loaded"], "there is no nowhere, no*where; name folders of frames"),
         (["clip", "lines.jsonl", "-m", "not-loaded"], "there is no lines.jsonl"),
         (["empty.jsonl"], "there is no sentence that can be measured"),
@@ -569,7 +593,6 @@ def test_sentences_that_fail_leave_the_others_alone(evaluate: Evaluate) -> None:
 )
 def test_what_makes_no_sense(evaluate: Evaluate, arguments: list[str], words: str) -> None:
     save_frames("clip", 2, 0)
-    Path("empty").mkdir()
     Path("empty.jsonl").touch()
     result = evaluate(*arguments)
     assert result.code == 2 and words in result.error and result.stdout == b""

@@ -295,6 +295,23 @@ def test_one_image_shows_no_motion(go_on: Run, monkeypatch: pytest.MonkeyPatch) 
     assert go_on(name, "in").code != 2
 
 
+@pytest.mark.parametrize("thinning", [["--frames", "1"], ["--stride", "9"], ["--stride", "2", "--frames", "1"]])
+def test_options_that_leave_one_image_are_named(go_on: Run, thinning: list[str]) -> None:
+    row(5)
+    result = go_on("in/", *thinning)
+    said = f"{' '.join(thinning)} leaves one image only: it does not show how to go on; leave more of them, or name two or more"
+    assert (result.code, result.error) == (2, said)
+
+
+def test_a_file_of_lines_is_sent_through_the_pipe(go_on: Run) -> None:
+    Path("my prompts.jsonl").write_bytes(prompts(row(3)))
+    for others in ([], ["in/0.png"]):
+        result = go_on(*others, "my prompts.jsonl")
+        said = "my prompts.jsonl holds lines; send it through the pipe: visiontk lvm-continue < 'my prompts.jsonl'"
+        assert (result.code, result.error) == (2, said)
+    assert go_on(stdin=Path("my prompts.jsonl").read_bytes()).code == 0
+
+
 def test_each_line_of_lvm_prompt_is_a_sentence_and_several_are_one_batch(
     go_on: Run, valid: Valid, model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +416,23 @@ def test_a_picture_that_does_not_decode_has_its_line_and_the_sentence_is_not_con
     assert [record["path"] for record in valid(go_on("cut.mp4"), 3)] == ["cut.mp4"]
 
 
+def test_what_cannot_be_read_ends_a_sentence_that_has_no_room_for_it(go_on: Run, valid: Valid) -> None:
+    """Where that shows without decoding: a file that is missing, a pattern of nothing, a video that is cut off."""
+    names = row(9)
+    Path("in/0.png").write_bytes(Path("in/0.png").read_bytes()[:60])  # which only decoding would tell
+    for options, rest in (([], names[1:]), (["--pairs"], names[2:])):
+        for gone in ("gone.png", "gone*.png"):
+            result = go_on(*options, stdin="\n".join(["in/0.png", gone, *rest]).encode())
+            [record] = valid(result, 3)
+            assert (record["path"], record["lvm"]["error"]["kind"]) == (gone, "missing")
+            assert "the sentence is not continued, as 1 of its pictures cannot be read" in result.stderr
+    Path("cut.mp4").write_bytes(Path(film("whole.mp4", 20)).read_bytes()[:-400])
+    [record] = valid(go_on("cut.mp4", "whole.mp4"), 3)
+    assert record["path"] == "cut.mp4" and "error" in record["lvm"]
+    assert not Path("visiontk-out").exists()
+    assert go_on(stdin="\n".join(names).encode()).code == 0
+
+
 def test_what_shows_at_once_to_be_no_sentence_costs_no_loading_of_a_model(run: Run, valid: Valid) -> None:
     names = row(3)
     Path("notes.txt").write_text("no picture")
@@ -456,6 +490,8 @@ def test_the_bar_counts_images_that_are_made_at_once_as_one_step(go_on: Run, mon
         (["--top-p", "1.5"], "top-p is 1.5"),
         (["--top-k", "0"], "top-k"),
         (["--greedy", "--candidates", "2"], "--greedy leaves nothing to chance"),
+        (["--greedy", "--temperature", "0.3"], "--greedy takes the likeliest token always, so --temperature would change nothing"),
+        (["--greedy", "--top-p", "0.3"], "so --top-p would change nothing; leave one of them out"),
         (["--pairs", "-n", "2"], "-n is 2; leave out -n"),
         (["--pairs", "--stride", "2"], "leave out --stride and --frames"),
         (["-o", "x.gif"], ".gif is not written"),
@@ -740,6 +776,50 @@ def test_what_is_read_is_never_written_over(go_on: Run, valid: Valid) -> None:
     assert Path("in/moving.webp").read_bytes() == moving and Path(names[2]).read_bytes() == before[2]
 
 
+@pytest.mark.parametrize(
+    ("options", "out", "file"),
+    [
+        (["-n", "3"], "in/{number}.png", "in/000.png"),  # of nine, five are seen
+        (["--pairs"], "in/{number}.png", "in/000.png"),
+        (["--frames", "3"], "in/005.png", "in/005.png"),
+        (["--stride", "4"], "in/001.png", "in/001.png"),
+        (["--stride", "4"], "link.png", "link.png"),
+    ],
+)
+def test_pictures_that_a_sentence_has_no_room_for_are_not_written_over(
+    go_on: Run, valid: Valid, options: list[str], out: str, file: str
+) -> None:
+    before = {path: Path(path).read_bytes() for path in [save(f"in/{number:03d}.png", number) for number in range(9)]}
+    Path("link.png").symlink_to("in/002.png")
+    for inputs, pipe in ((["in/"], None), ([], "\n".join(before).encode())):
+        [failed] = valid(go_on(*inputs, *options, "-o", out, "--overwrite", stdin=pipe), 3)
+        assert failed["lvm"]["error"] == {"kind": "exists", "message": f"{file} is what was read; choose another place with -o"}
+    assert {path: Path(path).read_bytes() for path in before} == before and Path("link.png").is_symlink()
+
+
+def test_what_lines_of_a_batch_read_is_not_written_over(go_on: Run, valid: Valid) -> None:
+    a, p = row(3, "a"), [save(f"p/000{number}.png", number) for number in range(3)]
+    before = {path: Path(path).read_bytes() for path in (*a, *p)}
+    refused = [f"p/000{number}.png is what was read; choose another place with -o" for number in (0, 1)]
+    for lines in (prompts(a, p), prompts(p, a)):  # by a line that comes later, and by one that was there before
+        both = valid(go_on("-o", "p/{sentence}.png", "--overwrite", stdin=lines), 3)
+        assert [record["lvm"]["error"]["message"] for record in both] == refused
+    [failed] = valid(go_on("-o", "p/{sentence}.png", "--overwrite", stdin=prompts([*p, *a, *a[:1]])), 3)
+    assert failed["lvm"]["error"]["message"] == refused[0], "also where the model has no room for it"
+    line = json.loads(prompts(a))
+    line["lvm_prompt"]["truth"] = p[0]
+    [failed] = valid(go_on("-o", "p/{sentence}.png", "--overwrite", stdin=json.dumps(line).encode()), 3)
+    assert failed["lvm"]["error"]["message"] == refused[0], "nor is the truth"
+    assert {path: Path(path).read_bytes() for path in before} == before
+
+
+def test_a_strip_is_not_drawn_over_what_another_line_reads(go_on: Run, valid: Valid) -> None:
+    names, strip = row(3, "a"), save("a/2-strip.png", 6)
+    before = Path(strip).read_bytes()
+    assert len(valid(go_on("-o", "a/", "--overwrite", stdin=prompts(names, [*names[:2], strip])))) == 2
+    assert Path(strip).read_bytes() == before
+
+
 def test_films_and_images_never_share_a_name(go_on: Run, valid: Valid) -> None:
     names = row(3)
     records = valid(go_on(*names, "-n", "2", "-o", "o/{stem}-strip.png"))
@@ -818,6 +898,18 @@ def test_rows_of_values_and_the_view_of_a_terminal(go_on: Run, monkeypatch: pyte
         "?  passed through",
         "gone.png  there is no such file",
     ]
+
+
+@pytest.mark.parametrize("value", [None, 5, [1], {"x": 1}, {"error": "x"}, {"sentence": [], "context": [], "number": 0, "seconds": 1}])
+def test_what_passes_through_may_hold_anything_under_the_key(go_on: Run, value: Any) -> None:
+    names = row(2)
+    lines = b"".join(json.dumps(line).encode() + b"\n" for line in ({"path": "-", "lvm": value}, {"note": 1, "lvm": value}))
+    for number, (form, comma) in enumerate((("csv", ","), ("tsv", "\t"))):
+        result = go_on("--format", form, "-o", f"o{number}/", stdin=lines + "\n".join(names).encode())
+        _, *passed, made = result.stdout.decode().splitlines()
+        assert result.code == 0 and passed == ["-" + comma * 9, comma * 9] and made.startswith(f"o{number}/1-next-000.png"), result.stderr
+    shown = go_on("--format", "table", stdin=lines + "\n".join(names).encode())
+    assert shown.code == 0 and shown.stdout.decode().splitlines()[:2] == ["-  passed through", "?  passed through"]
 
 
 def test_key_of_another_name_and_results_that_are_there(go_on: Run, valid: Valid) -> None:

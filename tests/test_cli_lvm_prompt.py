@@ -149,7 +149,9 @@ def test_the_side_is_the_first_pictures_and_at_most_256(prompt: Prompt, pictures
 def test_what_lines_hold_stays_and_comes_out_again(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
     lines = [{"path": "a.png"}, {"path": "b.png", "classify": {"x": 1}}, {"note": "no path"}, {"path": "c.png", "mine": 5}]
     stdin = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-    [record] = prompt("edges", "-", stdin=stdin).records
+    result = prompt("edges", "-", stdin=stdin)
+    passed, record = result.records
+    assert passed == {"note": "no path"} and "1 lines without a path were passed through" in result.stderr
     assert list(record) == ["path", "mine", "lvm_prompt"] and record["mine"] == 5 and record["lvm_prompt"]["pairs"] == 2
     again = prompt(
         "edges",
@@ -184,6 +186,29 @@ def test_files_are_never_replaced_unasked(prompt: Prompt, pictures: list[str], v
     assert {file: Path(file).read_bytes() for file in value["frames"]} == before
     replaced = only(valid(prompt("grayscale", *pictures, "-o", "out", "--size", "20", "--overwrite")))
     assert replaced["frames"] == value["frames"] and {Image.open(file).size for file in replaced["frames"]} == {(20, 20)}
+
+
+def test_what_is_read_is_never_written_over(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
+    """Also what is read later: pictures of pairs, queries, and masks."""
+    Path("o").mkdir()
+    for number, kind in enumerate(("edges-1-answer", "edges-query", "segment-1-image")):
+        drawn(number).save(f"o/{kind}.png")
+    index_png("o/segment-query.png", 1)
+    index_png("m.png", 1)
+    before = {path: path.read_bytes() for path in Path("o").iterdir()}
+    options = ["-o", "o/{kind}.png", "--overwrite"]
+    ended = prompt("edges", "o/edges-1-answer.png", "b.png", *options)
+    assert (ended.code, ended.error) == (3, "o/edges-1-answer.png is what was read; choose another place with -o")
+    ended = prompt("segment", "o/segment-1-image.png", "b.png", "--masks", "m.png", "--masks", "m.png", *options)
+    assert (ended.code, ended.error) == (3, "o/segment-1-image.png is what was read; choose another place with -o")
+    assert {path: path.read_bytes() for path in Path("o").iterdir()} == before
+    for file, inputs in {
+        "o/edges-query.png": ["edges", "a.png", "--query", "b.png", "--query", "o/edges-query.png"],
+        "o/segment-query.png": ["segment", "a.png", "--query", "b.png", "--masks", "m.png", "--masks", "o/segment-query.png"],
+    }.items():
+        failed = valid(prompt(*inputs, *options), 3)[0]
+        assert failed["lvm_prompt"]["error"]["message"] == f"{file} is what was read; choose another place with -o"
+        assert Path(file).read_bytes() == before[Path(file)]
 
 
 def test_a_query_whose_files_exist_fails_alone(prompt: Prompt, pictures: list[str], valid: Valid) -> None:
@@ -265,6 +290,35 @@ def test_a_run_that_was_stopped_goes_on_with_the_queries_that_have_no_line(
             record["lvm_prompt"].pop("seconds", None)
         assert found == wanted
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+
+
+def test_files_that_lines_name_and_that_are_gone_are_written_again(prompt: Prompt, pictures: list[str]) -> None:
+    for number, name in enumerate("mnop"):
+        index_png(f"{name}.png", number + 1)
+    masks = [word for name in "mnop" for word in ("--masks", f"{name}.png")]
+    arguments = ["segment", *pictures[:2], "--query", "c.png", "--query", "d.png", *masks, "-o", "out", "--resume", "out.jsonl"]
+    assert prompt(*arguments).code == 0
+    made, text = {path: path.read_bytes() for path in Path("out").iterdir()}, Path("out.jsonl").read_bytes()
+    for lost in (["c-segment-query.png"], ["d-segment-truth.png", "d-segment-query.png", "a-segment-1-image.png"], [p.name for p in made]):
+        for name in lost:
+            Path("out", name).unlink()
+        assert prompt(*arguments).code == 0
+        assert {path: path.read_bytes() for path in Path("out").iterdir()} == made and Path("out.jsonl").read_bytes() == text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(lambda: Path("c.png").unlink(), "no such file"), (lambda: drawn(9).save("c.png"), "not what its picture comes")]
+)
+def test_a_file_that_is_gone_and_cannot_be_made_again_fails_its_query(
+    prompt: Prompt, pictures: list[str], change: Callable[[], None], words: str
+) -> None:
+    arguments = ["edges", *pictures[:2], "--query", "c.png", "--query", "d.png", "-o", "out", "--resume", "out.jsonl"]
+    assert prompt(*arguments).code == 0
+    change()
+    Path("out/c-edges-query.png").unlink()
+    assert (prompt(*arguments).code, prompt(*arguments).code) == (3, 0), "it is said once"
+    *_, failed = lines("out.jsonl")
+    assert len(lines("out.jsonl")) == 3 and words in failed["lvm_prompt"]["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -448,6 +502,18 @@ def test_a_query_that_cannot_be_read_fails_alone(prompt: Prompt, pictures: list[
     first, second = valid(result, 3)
     assert first == {"path": "gone.png", "lvm_prompt": {"error": {"kind": "missing", "message": "there is no such file"}}}
     assert second["lvm_prompt"]["pairs"] == 1 and "1 of 2 sentences failed" in result.stderr
+
+
+@pytest.mark.parametrize("value", [None, 5, [1], {"frames": []}, {"error": "x"}, {"frames": ["a"], "pairs": "x", "task": "edges"}])
+def test_what_passes_through_may_hold_anything_under_the_key(prompt: Prompt, pictures: list[str], value: Any) -> None:
+    stdin = json.dumps({"note": 1, "lvm_prompt": value}).encode() + b"\nc.png\n"
+    arguments = ["edges", *pictures[:2], "--query", "-"]
+    for form, comma in (("csv", ","), ("tsv", "\t")):
+        result = prompt(*arguments, "--format", form, stdin=stdin)
+        _, passed, made = result.stdout.decode().splitlines()
+        assert result.code == 0 and passed == comma * 7 and made.startswith("c.png"), result.stderr
+    shown = prompt(*arguments, "--format", "table", stdin=stdin)
+    assert shown.code == 0 and shown.stdout.decode().splitlines()[0] == "?  passed through"
 
 
 @pytest.mark.parametrize("value", [3, None, "x", {"task": "edges"}])

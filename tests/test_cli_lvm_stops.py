@@ -168,7 +168,42 @@ def test_an_image_that_is_not_what_is_made_now_is_not_gone_on_from(run: Run, fol
     assert [record["lvm"].get("error", {}).get("kind") for record in read("out.jsonl")] == [None, None, None, "exists"]
     assert run(*base, "-n", "2").code == 0, "of which nothing follows"
     Path("o/1-next-001.png").unlink()
-    assert run(*base, "-n", "4").code == 0 and sorted(files()) == [*(f"1-next-00{number}.png" for number in (0, 2, 3)), "1-strip.png"]
+    assert run(*base, "-n", "4").code == 0 and sorted(files()) == [*(f"1-next-00{number}.png" for number in range(4)), "1-strip.png"]
+
+
+def test_images_that_are_gone_are_made_again_and_have_no_second_line(run: Run, folder: Path) -> None:
+    base = ["lvm-continue", "-m", str(folder), *row(2), "-n", "3", "--candidates", "2", "-o", "o/", "--resume", "out.jsonl"]
+    assert run(*base).code == 0
+    whole, lines = files(), Path("out.jsonl").read_bytes()
+    for lost in (["1-c0-next-001.png"], ["1-c1-next-002.png", "1-c0-next-000.png", "1-strip.png"], list(whole)):
+        for name in lost:
+            Path("o", name).unlink()
+        again = run(*base)
+        assert again.code == 0 and files() == whole and Path("out.jsonl").read_bytes() == lines
+        count = sum("next" in name for name in lost)
+        assert f"{count} images that out.jsonl names were gone and are made again" in again.stderr
+    assert run(*base).stderr == ""
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_an_image_that_is_gone_is_not_made_again_beside_a_changed_one(run: Run, folder: Path, place: int) -> None:
+    base = ["lvm-continue", "-m", str(folder), *row(2), "-n", "3", "-o", "o/", "--resume", "out.jsonl"]
+    assert run(*base).code == 0
+    Image.new("RGB", (SIDE, SIDE)).save("o/1-next-001.png")
+    Path(f"o/1-next-00{place}.png").unlink()
+    again = run(*base)
+    assert again.code == 3 and "o/1-next-001.png was changed, or is not what its sentence comes to now" in again.stderr
+    assert Path("o/1-next-002.png").exists() == (place == 0), "nothing is made after it"
+    assert run(*base).code == 0 and len(read("out.jsonl")) == 4, "it is said once"
+
+
+def test_pairs_are_another_sentence_than_pictures_that_go_on(run: Run, folder: Path) -> None:
+    base = ["lvm-continue", "-m", str(folder), *row(3), "-o", "o/", "--resume", "out.jsonl"]
+    assert (run(*base).code, run(*base, "--pairs").code, run(*base, "--pairs").code) == (0, 0, 0)
+    assert [(record["path"], record["lvm"].get("pairs")) for record in read("out.jsonl")] == [
+        ("o/2-next-000.png", None),
+        ("o/2-answer.png", 1),
+    ]
 
 
 def test_what_cannot_be_read_is_said_once_without_a_model(run: Run) -> None:

@@ -209,7 +209,10 @@ def other_vqgan(folder: Path, **changes: Any) -> None:
 LLAMA, VQGAN = Path("llama") / "model.safetensors", Path("vqgan") / "diffusion_pytorch_model.safetensors"
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a LLaMA cut off": (lambda at: cut(at / LLAMA), "the LLaMA of .* cannot be read"),
-    "a VQGAN cut off": (lambda at: cut(at / VQGAN), "diffusion_pytorch_model.safetensors cannot be read as weights"),
+    "a VQGAN cut off": (
+        lambda at: cut(at / VQGAN),
+        r"diffusion_pytorch_model.safetensors cannot be read as weights \(.+\); it is cut off, or no file of weights: fetch it again",
+    ),
     "a LLaMA that lacks a tensor": (lambda at: without(at / LLAMA, "model.norm.weight"), "lacks 1 tensors, model.norm.weight among them"),
     "a VQGAN that lacks a tensor": (lambda at: without(at / VQGAN, "quant_conv.bias"), r"quant_conv.bias is missing"),
     "a LLaMA with one tensor more": (

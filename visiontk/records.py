@@ -40,13 +40,19 @@ class Item(Generic[T]):
         return f"{path} frame {self.record['frame']}" if "frame" in self.record else path
 
 
+@dataclass(frozen=True)
+class Failing:
+    """Loads nothing but raises: the ``load`` of an item that is known to fail."""
+
+    error: ItemError
+
+    def __call__(self) -> NoReturn:
+        raise self.error
+
+
 def failed(record: Record, error: ItemError) -> Item[Any]:
     """An item that cannot be loaded, known before anyone tries."""
-
-    def load() -> NoReturn:
-        raise error
-
-    return Item(record, load)
+    return Item(record, Failing(error))
 
 
 def encode(record: Record) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -48,16 +49,24 @@ def test_more_frames_before_make_the_next_one_less_surprising() -> None:
     assert answers["15"] < answers["1"] < 4, "an untrained model has thousands"
 
 
+def area_error(frame: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], area: npt.NDArray[np.bool_]) -> float:
+    return float(np.square(frame[area] / 255 - truth[area] / 255).mean())
+
+
 def test_without_a_hub_a_rendered_clip_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where things are or were, what is made is nearer to what was to come than a still picture of the last frame that was given."""
     monkeypatch.chdir(tmp_path)
     assert run("tiny", "render", "clips", "-n", "1", "--frames", "12", "-o", "clips").code == 0
     made = run("lvm-continue", "clips/JPEGImages/000001", "--frames", "8", "-n", "4", "--greedy", "--animate")
     assert made.code == 0 and "tiny-lvm" in made.stderr
-    truth = [np.asarray(Image.open(tmp_path / f"clips/JPEGImages/000001/{number:05d}.jpg").resize((64, 64))) for number in range(7, 12)]
+    last, *truth = [np.asarray(Image.open(f"clips/JPEGImages/000001/{number:05d}.jpg").resize((64, 64))) for number in range(7, 12)]
+    masks = [Image.open(f"clips/Annotations/000001/{number:05d}.png") for number in range(7, 12)]
+    before, *after = [np.asarray(mask.resize((64, 64), Image.Resampling.NEAREST)) > 0 for mask in masks]
     frames = [np.asarray(Image.open(record["path"])) for record in made.records]
     assert len(frames) == 4 and all(frame.shape == (64, 64, 3) for frame in frames)
-    errors = [float(np.square(frame / 255 - after / 255).mean()) for frame, after in zip(frames, truth[1:], strict=True)]
-    assert max(errors) < 0.05
+    made_errors = [area_error(frame, wanted, before | now) for frame, wanted, now in zip(frames, truth, after, strict=True)]
+    still_errors = [area_error(last, wanted, before | now) for wanted, now in zip(truth, after, strict=True)]
+    assert np.mean(made_errors) < np.mean(still_errors), (made_errors, still_errors)
     [animation] = {record["lvm"]["animation"] for record in made.records}
     with Image.open(animation) as animated:
         assert 8 < getattr(animated, "n_frames", 1) <= 12, "WebP shows equal neighbours once, for longer"

@@ -31,7 +31,8 @@ def read(file: Path) -> Any:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             message = f"{file} is a pickle that could run code, so it is refused; convert it to safetensors where you trust it"
             raise ModelUnavailable(message) from error
-        raise ModelUnavailable(f"{file} cannot be read as weights ({first_line(error)}); name a safetensors or torch file") from error
+        cure = "it is cut off, or no file of weights: fetch it again, or name another"
+        raise ModelUnavailable(f"{file} cannot be read as weights ({first_line(error)}); {cure}") from error
 
 
 def tensors(found: Any, file: Path) -> StateDict:
