@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from visiontk import settings, stream
-from visiontk.artefacts import DEFAULT_FOLDER, Naming, is_folder, write
+from visiontk.artefacts import DEFAULT_FOLDER, Naming, is_folder, write, written_since
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
@@ -138,7 +138,7 @@ def classify(
     held = running.held_lines(resume, key)
     naming = Naming(out, overwrite)
     if held.counts:
-        naming.go_on(held.files)
+        naming.go_on(held.files, partial(written_since, time=held.written))
     features = _embedding_file(embed, out, overwrite)
 
     classifier = _load(in_force.get("model.classify", model).value, runtime, arch, labels, tta)

@@ -95,8 +95,12 @@ def _read_lines(name: str, key: str) -> dict[str, Video]:
     if not by_path:
         raise UsageError(f"{name} holds no lines of `visiontk segment`; give some")
     videos: dict[str, Lines] = {}
+    paths: dict[str, str] = {}
     for path, records in by_path.items():
-        _add(videos, name, Path(path), records, key)
+        found, image = _name_of(Path(path), records)
+        if not image and paths.setdefault(found, path) != path:
+            raise UsageError(f"{name} has lines of {paths[found]} and of {path}, which are both called {found}; give those of one of them")
+        _add(videos.setdefault(found, Lines(found, name)), Path(path).stem if image else None, records, key)
     return dict(videos)
 
 
@@ -127,18 +131,22 @@ def _holds_objects(value: Any) -> bool:
     return isinstance(objects, list) and all(isinstance(one, dict) and type(one.get("id")) is int for one in objects)
 
 
-def _add(videos: dict[str, Lines], source: str, path: Path, records: list[Record], key: str) -> None:
-    """Put the lines about one path where they belong: a video of their own, or an image of its folder's set."""
+def _name_of(path: Path, records: list[Record]) -> tuple[str, bool]:
+    """Where the lines about one path belong: to an image of its folder's set, or to a video of their own; and whether to an image."""
     from visiontk.media.images import IMAGE_SUFFIXES
     from visiontk.media.video import VIDEO_SUFFIXES
 
     suffix = path.suffix.lower()
-    image = len(records) == 1 and suffix in IMAGE_SUFFIXES
-    name = path.resolve().parent.name if image else path.stem if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES else path.name
-    frames = videos.setdefault(name, Lines(name, source)).frames
+    if len(records) == 1 and suffix in IMAGE_SUFFIXES:
+        return path.resolve().parent.name, True
+    return path.stem if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES else path.name, False
+
+
+def _add(video: Lines, image: str | None, records: list[Record], key: str) -> None:
+    """Put the lines about one path into their video, under the name of the ``image`` or the numbers of their frames."""
     for record in records:
-        frame = path.stem if image else record.get("frame", 0)
-        if frame in frames:
-            raise UsageError(f"{source} has two lines for {name} frame {frame}; keep the lines of one run")
+        frame = record.get("frame", 0) if image is None else image
+        if frame in video.frames:
+            raise UsageError(f"{video.source} has two lines for {video.name} frame {frame}; keep the lines of one run")
         value = record[key]
-        frames[frame] = str(value["error"].get("message")) if "error" in value else value["objects"]
+        video.frames[frame] = str(value["error"].get("message")) if "error" in value else value["objects"]

@@ -119,7 +119,8 @@ def segment(
 
     \b
     The same as JSON, in a file for --prompts, or in a line of the pipe as its "prompts". A line that has prompts is segmented by them, and
-    --prompt and --prompts are for the other lines. Its boxes may reach over the edge of the picture, as those of detectors do.
+    --prompt and --prompts are for the other lines; of a --sequence of lines, for none where one of them has its own. Their boxes may reach
+    over the edge of the picture, as those of detectors do. Masks are looked for from the current folder.
       [{"object": 1, "frame": 0, "points": [[X, Y], ...], "labels": [1, 0], "box": [X0, Y0, X1, Y1], "mask": "FILE.png" or RLE}]
 
     \b
@@ -169,11 +170,14 @@ def segment(
     segment_prompts.same(held, asked, decisive, resume)
     if pipe is None:  # whose records may have prompts of their own
         span.check_turn(asked.own)
-    if any(Path(name).suffix.lower() in VIDEO_SUFFIXES for name in names):
+    videos = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+    if videos:
         segment_clip_files.check_name(out, kinds)
+    if out == "-" and len(videos) > 1:
+        raise UsageError(f"-o - has room for one video, and there are {len(videos)}; name a folder with -o")
     naming = Naming(out, overwrite, aside=save is None and out is None)
     if held.counts:
-        naming.go_on(held.files)
+        naming.go_on(held.files, partial(segment_clip_files.may_be_left_over, since=held.written))
     sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and sys.stdout.isatty() and not quiet else None
     earlier = EarlierObjects() if overwrite and not held.counts else None  # what is gone on with has files of its own there
     artefacts = Artefacts(kinds, naming, sheet, warner(quiet=quiet), earlier)

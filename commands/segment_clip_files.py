@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from visiontk.artefacts import write, writing
-from visiontk.errors import OutputError, UsageError
+from visiontk.artefacts import write, writing, written_since
+from visiontk.errors import ItemError, OutputError, UsageError
 from visiontk.records import Record
 
 from . import interrupts, writers
@@ -36,6 +36,27 @@ def check_name(out: str | None, kinds: Sequence[Kind]) -> None:
     if given := other_suffix(out, kinds, suffixes):
         cure = f"name a file that ends in {' or '.join(suffixes)}, or a folder" if suffixes else "name a folder, with a / at its end"
         raise UsageError(f"-o {out}: what is saved of a video ({', '.join(kinds)}) is no {given} file; {cure}")
+
+
+def may_be_left_over(path: Path, since: float) -> bool:
+    """Whether a run whose last line was written at ``since`` may have left it of an item that has no line yet.
+
+    Of a picture that is any of its files; of a video those of one frame, or a film of it where Ctrl-C came before its line.
+    """
+    if not written_since(path, since):
+        return False
+    if path.is_dir():
+        return len({file.stem for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")}) <= 1
+    return path.suffix.lower() != CLIP_SUFFIXES[Kind.overlay] or _frames(path) <= 1
+
+
+def _frames(film: Path) -> int:
+    from visiontk.media.video import count_packets
+
+    try:
+        return count_packets(str(film))
+    except ItemError:
+        return 0
 
 
 class ClipFiles:

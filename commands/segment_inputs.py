@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,9 @@ class Run:
         with closing(loaded), _memory():  # type: ignore[type-var]
             for one in loaded:
                 if isinstance(one.result, Clip):
-                    yield from map(self._counted, self._clip(one.item, one.result))
+                    with closing(self._clip(one.item, one.result)) as answers:  # or what fails in closing it is lost
+                        for answer in answers:
+                            yield self._counted(answer)
                 elif one.result is None:
                     yield self._counted(stream.Outcome(one.item, error=one.error))
                 else:
@@ -102,31 +104,39 @@ class Run:
             return stream.Outcome(item, error=error)
         return stream.Outcome(item, self._result({}, texts, seen, files, seconds))
 
-    def _clip(self, item: Item[Any], clip: Clip) -> Iterator[Outcome]:
+    def _clip(self, item: Item[Any], clip: Clip) -> Generator[Outcome]:
         at = self.prompts.span.start
         come = False
         try:
             deque(running.own_key((Item(line, item.load) for line in clip.lines or ()), self.key), maxlen=0)
             found, texts = self.prompts.of_clip(item.record, clip.lines or ())
+            if texts is None and clip.lines and self.prompts.texts != [segment_prompts.DEFAULT]:
+                self.artefacts.warn(f"{item.where}: lines of it have prompts of their own, so that --prompt and --prompts are left out")
             held = self._held_lines(item, clip)
             if self._is_held(clip, found, held):
                 return
             if held and not clip.again:
                 self._check_live(item.record, len(held))
-            with closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames:  # type: ignore[type-var]
-                for tracked, seen, record, files in self._tracked(item, clip, found, frames, len(held)):
+            with (
+                closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames,  # type: ignore[type-var]
+                closing(self._tracked(item, clip, found, frames, len(held))) as answers,
+            ):
+                for tracked, seen, record, files in answers:
                     at, come = tracked.frame.index + 1, True
                     if not self.held.take(record):
                         about = {"frame": tracked.frame.index} if clip.lines else {}
                         yield stream.Outcome(Item(record, item.load), self._result(about, texts, seen, files, tracked.seconds))
         except ItemError as error:
-            record = {**item.record, **clip.line(at)} if come else item.record
-            if not self.held.take(record):
-                yield stream.Outcome(Item(record, item.load), error=error)
+            records = [{**item.record, **clip.line(at)} if come else item.record]
+            if clip.lines and any(len(line) > 1 for line in clip.lines):  # what an earlier stage has found stands in them
+                records = [{**item.record, **line} for line in clip.lines[at : self.prompts.span.stop]] or records
+            for record in records:
+                if not self.held.take(record):
+                    yield stream.Outcome(Item(record, item.load), error=error)
 
     def _tracked(
         self, item: Item[Any], clip: Clip, found: Sequence[Prompt], frames: Iterator[VideoFrame], held: int
-    ) -> Iterator[tuple[Tracked, Seen, Record, Record]]:
+    ) -> Generator[tuple[Tracked, Seen, Record, Record]]:
         """Each frame with what was found, its record so far, and its files. Raises ItemError."""
         span = self.prompts.span
         first = next(frames, None)
@@ -154,6 +164,7 @@ class Run:
                 break
             if clip.lines is not None:
                 self.rows.check_frame(line)
+            self.rows.check_prompts(line)
             lines.append(line)
         return lines
 
@@ -163,7 +174,7 @@ class Run:
         if not lines:
             return False
         last = max(prompt.frame for prompt in found) if span.direction == "backward" and found else span.end
-        files = [file for path in {line["path"] for line in lines} for file in self.held.files_by_path.get(path, [])]
+        files = [file for line in lines for file in self.rows.files(line, self.held)]
         asked_for = last is not None and len(lines) > last - span.start
         if clip.again and (asked_for or not clip.holds(span.start + len(lines))) and not self.artefacts.lacks(files):
             for line in lines:

@@ -141,8 +141,9 @@ class Artefacts:
         self._stack = ExitStack()
         self._coco: Coco | None = None
         self._on_output = 0
+        about = ("run", Kind.coco.shown) if "{kind}" in (naming.out or "") else (Kind.coco.shown, "")
         try:
-            self._coco_path = naming.path({"path": "coco"}, 0, "", ".json") if Kind.coco in kinds else Path()
+            self._coco_path = naming.path({"path": about[0]}, 0, about[1], ".json") if Kind.coco in kinds else Path()
         except ItemError as error:
             raise UsageError(error.message) from error
 
@@ -202,8 +203,11 @@ class Artefacts:
     def _check_name(self, record: Record) -> None:
         suffixes = [*dict.fromkeys(SUFFIXES.get(kind, ".json") for kind in self.kinds)]
         if given := other_suffix(self.naming.out, self.kinds, suffixes):
-            what = f"{record.get('path')} is a picture, and what is saved of it ({', '.join(self.kinds)}) is no {given} file"
-            raise UsageError(f"-o {self.naming.out}: {what}; name one that ends in {' or '.join(suffixes)}, or a folder")
+            path, cure = record.get("path"), f"name one that ends in {' or '.join(suffixes)}, or a folder"
+            shown = f"{path} is a picture"
+            if "frame" in record:
+                shown, cure = f"the line is of one frame of {path}", f"name {path} itself to track through it, take --sequence, or {cure}"
+            raise UsageError(f"-o {self.naming.out}: {shown}, and what is saved of it ({', '.join(self.kinds)}) is no {given} file; {cure}")
 
     def _remove_earlier(self, record: Record, index: int, written: Collection[Path]) -> None:
         """What is left of objects that the picture has no more, where names say which object a file is of. Raises OutputError."""

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,11 @@ class Span:
     def first(self) -> int:
         """The frame of prompts that name none: the one where tracking starts."""
         return self.end if self.direction == "backward" and self.end is not None else self.start
+
+    @property
+    def stop(self) -> int | None:
+        """The first frame after it; None where it has no end."""
+        return None if self.end is None else self.end + 1
 
     def check(self, found: Sequence[Prompt]) -> None:
         """Raise UsageError for prompts outside of it, and for ``auto`` where it cannot go."""
@@ -95,12 +100,16 @@ class Prompts:
         """
         if "prompts" not in record:
             return self.own, self.texts
+        return self._joined(lambda: self._of_record(record)), None
+
+    def _joined(self, found: Callable[[], list[Prompt]]) -> list[Prompt]:
+        """Those of records, numbered and seen to fit together. Raises ItemError."""
         try:
-            found = _join(self._of_record(record))
-            self.span.check(found)
+            joined = _join(found())
+            self.span.check(joined)
         except UsageError as error:
             raise ItemError("bad_prompt", str(error)) from error
-        return found, None
+        return joined
 
     def _of_record(self, record: Record) -> list[Prompt]:
         return _from_json(record["prompts"], "the record's prompts", self.span.first, loose=True)
@@ -108,21 +117,18 @@ class Prompts:
     def of_clip(self, record: Record, lines: Sequence[Record] = ()) -> tuple[list[Prompt], list[str] | None]:
         """As `of`, for a video, whose frames may have ``lines`` with prompts of their own. Raises UsageError as `Span.check_turn` does."""
         if any("prompts" in line for line in lines):
-            record = {**record, "prompts": self._of_lines(lines)}
+            return self._joined(lambda: self._of_lines(lines)), None
         found, texts = self.of(record)
         if texts is not None:
             self.span.check_turn(found)
         return found, texts
 
-    def _of_lines(self, lines: Sequence[Record]) -> Any:
-        """What lines ask for, each on its own frame, of those that are tracked. What is no list is for others to tell."""
-        asked: list[Any] = []
-        last = len(lines) if self.span.end is None else self.span.end + 1
-        for number, line in enumerate(lines[self.span.start : last], self.span.start):
-            found = line.get("prompts", [])
-            if not isinstance(found, list):
-                return found
-            asked += [{"frame": number, **one} if isinstance(one, dict) else one for one in found]
+    def _of_lines(self, lines: Sequence[Record]) -> list[Prompt]:
+        """What lines ask for, each on its own frame, of those that are tracked. Each is about one picture, of which that is frame 0."""
+        asked: list[Prompt] = []
+        for number, line in enumerate(lines[self.span.start : self.span.stop], self.span.start):
+            found = _from_json(line.get("prompts", []), f"the prompts of {line['path']}", number, loose=True)
+            asked += [replace(prompt, frame=prompt.frame or number) for prompt in found]
         return asked
 
     def of_picture(self, record: Record) -> tuple[list[Prompt], list[str] | None]:

@@ -129,6 +129,13 @@ def test_names_separated_by_nul(classify: Run, tmp_path: Path, photos: Path) -> 
     assert len({best(record) for record in result.records}) == 1
 
 
+def test_names_from_a_list_that_was_made_on_windows(classify: Run, photos: Path, tmp_path: Path) -> None:
+    put(tmp_path / "a.png", photos / "camera.png")
+    put(tmp_path / "b.png\r", photos / "camera.png")
+    result = classify(stdin=b"a.png\r\nb.png\r\ngone.png\r\n")
+    assert [record["path"] for record in result.records] == ["a.png", "b.png\r", "gone.png"] and result.code == 3
+
+
 def test_bytes_of_an_image_in_the_pipe(classify: Run, photos: Path, valid: Valid) -> None:
     for name in ("coffee.jpg", "camera.png"):
         (piped,) = valid(classify(stdin=(photos / name).read_bytes()))

@@ -474,6 +474,10 @@ def test_what_cannot_be_compared_has_its_own_line(evaluate: Evaluate, make: Call
             "pred.jsonl has two lines for x frame 1; keep the lines of one run",
         ),
         (
+            "".join(json.dumps({"path": f"{folder}/x.mp4", "frame": 0, "segment": {"objects": []}}) + "\n" for folder in "ab"),
+            "pred.jsonl has lines of a/x.mp4 and of b/x.mp4, which are both called x; give those of one of them",
+        ),
+        (
             "".join(
                 json.dumps({"path": "x.mp4", "frame": frame, "segment": {"error": {"kind": "broken", "message": "damaged"}}}) + "\n"
                 for frame in range(5)
@@ -488,7 +492,7 @@ def test_what_cannot_be_compared_has_its_own_line(evaluate: Evaluate, make: Call
             "pred.jsonl, x frame 00001: a mask is no COCO RLE",
         ),
     ],
-    ids=["empty", "no JSON", "another stage", "no objects", "twice", "failed", "no mask"],
+    ids=["empty", "no JSON", "another stage", "no objects", "twice", "one name", "failed", "no mask"],
 )
 def test_lines_that_cannot_be_compared(evaluate: Evaluate, line: str, message: str) -> None:
     save_video("gt", SQUARE)

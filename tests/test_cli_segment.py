@@ -918,6 +918,60 @@ def test_a_named_pipe_is_read_as_it_comes(run: Run, trackers: list[ColourTracker
 # Rows of pictures
 
 
+def send(lines: list[dict[str, Any]]) -> bytes:
+    return "\n".join(map(json.dumps, lines)).encode()
+
+
+def test_frames_that_an_earlier_stage_named_are_tracked_as_one_sequence(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    """Each line keeps what it says; the overlay is that of the video."""
+    save_clip("clip.mp4", 6)
+    lines = [{"path": "clip.mp4", "frame": number, "time": number / 10, "seen": number} for number in (1, 3, 4, 5)]
+    records = valid(run("segment", "--sequence", "-p", "point:13,13", "-o", "out/", stdin=send(lines)))
+    assert [{key: value for key, value in record.items() if key != "segment"} for record in records] == lines
+    assert [boxes(record)[1] for record in records] == [box("red", number) for number in (1, 3, 4, 5)]
+    assert len(trackers[-1].asked) == 1 and [path.name for path in Path("out").iterdir()] == ["clip-overlay.mp4"]
+    refused = run("segment", "-p", "point:13,13", "-o", "one.mp4", stdin=send(lines))
+    assert refused.code == 2 and "the line is of one frame of clip.mp4" in refused.error
+    assert "name clip.mp4 itself to track through it, take --sequence, or" in refused.error
+
+
+def test_lines_of_a_sequence_that_breaks_keep_what_an_earlier_stage_found(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    for number in range(4):
+        picture(number).save(f"{number}.png")
+    Path("2.png").write_bytes(Path("2.png").read_bytes()[:100])
+    lines = [{"path": f"{number}.png", "seen": number} for number in range(4)]
+    for prompt, good in (("point:9,13", 2), ("point:900,900", 0)):
+        records = valid(run("segment", "--sequence", "-p", prompt, stdin=send(lines)), 3)
+        assert [(record["path"], record["seen"]) for record in records] == [(line["path"], line["seen"]) for line in lines]
+        assert ["error" in record["segment"] for record in records] == [number >= good for number in range(4)]
+    assert len(valid(run("segment", "--sequence", "-p", "point:9,13", "--end", "2", stdin=send(lines)), 3)) == 3
+    bare = valid(run("segment", "--sequence", "-p", "point:9,13", stdin=b"0.png\n1.png\n2.png\n3.png\n"), 3)
+    assert [record["path"] for record in bare] == ["0.png", "1.png", "2.png"], "nothing stands in them that could be lost"
+
+
+def test_prompts_of_the_command_line_are_not_for_a_sequence_with_its_own(run: Run, trackers: list[ColourTracker]) -> None:
+    for number in range(3):
+        picture(number).save(f"{number}.png")
+    lines: list[dict[str, Any]] = [{"path": f"{number}.png"} for number in range(3)]
+    lines[1]["prompts"] = [{"object": 1, "frame": 0, "points": [[13, 13]]}]
+    said = run("segment", "--sequence", "-p", "point:40,5", stdin=send(lines))
+    assert [list(boxes(record)) for record in said.records] == [[], [1], [1]]
+    assert "lines of it have prompts of their own, so that --prompt and --prompts are left out" in said.stderr
+    assert "left out" not in run("segment", "--sequence", stdin=send(lines)).stderr
+    lines[2]["prompts"] = [{"object": 2, "box": [1]}]
+    [*_, wrong] = run("segment", "--sequence", stdin=send(lines)).records
+    assert 'entry 1 of the prompts of 2.png" has a "box" that is none' in error(wrong)[1]
+
+
+def test_frame_0_in_a_line_about_one_picture_is_that_picture(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    """So lines mean the same one by one and in a sequence."""
+    for number in range(3):
+        picture(number).save(f"{number}.png")
+    lines = [{"path": f"{number}.png", "prompts": [{"object": 1, "frame": 0, "box": box("red", number)}]} for number in range(3)]
+    alone, joined = (valid(run("segment", *options, stdin=send(lines))) for options in ([], ["--sequence"]))
+    assert list(map(boxes, alone)) == list(map(boxes, joined)) == [{1: box("red", number)} for number in range(3)]
+
+
 def test_each_line_of_a_sequence_may_have_prompts(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     save_frames("in")
     lines: list[Record] = [{"path": f"in/{number:05d}.png"} for number in range(FRAMES)]

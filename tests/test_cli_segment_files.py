@@ -165,6 +165,8 @@ def test_coco_as_pycocotools_reads_it(run: Run, trackers: list[ColourTracker], c
             rows, columns = truth(frame)[number].nonzero()
             assert one["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
             assert one["area"] == truth(frame)[number].sum()
+    templated = run("segment", "a.png", *POINTS, "--save", "coco,masks", "-o", "by/{kind}/{stem}-{kind}")
+    assert templated.code == 0 and sorted(map(str, Path("by").rglob("*.*"))) == ["by/coco/run-coco.json", "by/masks/a-masks.png"]
     empty = run("segment", "gone.png", "--save", "coco", "-o", "none.json")
     assert empty.code == 3 and json.loads(Path("none.json").read_text()) == {"annotations": [], "images": [], "categories": []}
 
@@ -471,6 +473,8 @@ def test_one_overlay_on_the_output(run: Run, trackers: list[ColourTracker]) -> N
         assert (both.code, both.stdout) == (2, b"") and f"and --format {form} the lines; leave one of them out" in both.error
     two = run("segment", "a.png", "a.png", *POINTS, "-o", "-")
     assert two.code == 2 and "room for one" in two.error
+    two = run("segment", "clip.mp4", "clip.mp4", *POINTS, "-o", "-")
+    assert (two.code, two.stdout) == (2, b"") and "room for one video, and there are 2" in two.error
 
 
 def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path, on_terminal: OnTerminal) -> None:
@@ -484,5 +488,7 @@ def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path, on_term
     width, height = Image.open("visiontk-out/contact-sheet.jpg").size
     assert width > 3 * 320 and height > 2 * 192, "twelve of the frames"
     assert len(video("visiontk-out/clip-overlay.mp4")[0]) == 30
-    assert "contact-sheet-2.jpg" in on_terminal(*arguments, TERM="dumb"), "asked for by nobody, so put aside and no error"
+    drawn = on_terminal(*arguments, TERM="xterm-256color")
+    assert "contact-sheet-2.jpg" in drawn, "asked for by nobody, so put aside and no error"
+    assert re.search(r"\d+/30", drawn) and re.search(r"[\d.]+ frames/s", drawn), "progress"
     assert names("visiontk-out") == ["clip-overlay-2.mp4", "clip-overlay.mp4", "contact-sheet-2.jpg", "contact-sheet.jpg"]

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,12 +215,17 @@ def test_files_of_a_video_in_part_are_made_again_under_their_names(run: Run, tra
     lines = Path("whole.jsonl").read_bytes().replace(b"whole/", b"cut/").splitlines(keepends=True)
     for keep in (2, 4, 6):
         Path("cut.jsonl").write_bytes(b"".join(lines[:keep]))
-        Path("cut").mkdir(exist_ok=True)
+        shutil.rmtree("cut", ignore_errors=True)
+        Path("cut").mkdir()
         for name, data in wanted.items():
             if keep == 2 and "-2" in name:
                 continue  # the second video was not begun
+            if keep == 4 and name in ("x-2/00001.png", "x-2/00002.png", "x-2/00003.png"):
+                continue  # it was begun, and has no line yet
             (Path("cut") / name).parent.mkdir(exist_ok=True)
             (Path("cut") / name).write_bytes(data if keep == 4 and "-2" not in name else b"half")
+        if keep == 4:
+            save_clip("cut/x-overlay-2.mp4", 1)
         assert run(*arguments, "-o", "cut", "--resume", "cut.jsonl").code == 0
         assert [record["segment"]["files"] for record in read("cut.jsonl")] == [json.loads(line)["segment"]["files"] for line in lines]
         made = tree("cut")
@@ -240,6 +246,79 @@ def test_what_was_there_before_a_stopped_run_is_left_alone(run: Run, trackers: l
     again = run(*arguments)
     assert again.code == 3 and "o/b exists" in again.stderr and Path("o/b/00000.png").read_bytes() == b"of another run"
     assert [json.loads(line)["path"] for line in lines] == [record["path"] for record in read("out.jsonl")] == ["a.mp4"] * 3 + ["b.mp4"]
+
+
+def test_files_of_another_run_are_in_the_way_of_a_video_without_lines(run: Run, trackers: list[ColourTracker]) -> None:
+    """Also where they are newer than the lines of a run that was not stopped at all."""
+    for name in ("a", "b"):
+        save_clip(f"{name}.mp4", 3)
+    saved = ["-p", RED, "--save", "overlay,masks,yolo", "-o", "o/"]
+    assert run("segment", "a.mp4", *saved, "--resume", "out.jsonl").code == 0
+    assert run("segment", "b.mp4", *saved).code == 0
+    others = {path: path.read_bytes() for path in Path("o").rglob("*") if path.is_file()}
+    result = run("segment", "a.mp4", "b.mp4", *saved, "--resume", "out.jsonl")
+    assert result.code == 3 and "o/b-overlay.mp4 exists" in result.stderr
+    assert {path: path.read_bytes() for path in Path("o").rglob("*") if path.is_file()} == others
+
+
+def test_one_video_twice_has_files_of_its_own_each_time_also_after_a_stop(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("a.mp4", 6)
+    saved = ["--save", "overlay,masks", "-o", "o/", "--resume", "out.jsonl"]
+    asked = [{"path": "a.mp4", "prompts": [{"points": [point]}]} for point in ([10, 10], [40, 40])]
+    stdin = b"".join(json.dumps(line).encode() + b"\n" for line in asked)
+    assert run("segment", *saved, stdin=stdin).code == 0
+    lines = Path("out.jsonl").read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["segment"]["files"]["overlay"] for line in lines] == ["o/a-overlay.mp4"] * 6 + ["o/a-overlay-2.mp4"] * 6
+    wanted = {path: path.read_bytes() for path in Path("o").rglob("*.*")}
+    for keep in (8, 12):
+        Path("out.jsonl").write_bytes(b"".join(lines[:keep]))
+        Path("o/a-overlay-2.mp4").unlink()
+        assert run("segment", *saved, stdin=stdin).code == 0
+        assert [json.loads(line)["segment"]["files"] for line in lines] == [record["segment"]["files"] for record in read("out.jsonl")]
+        assert [path for path, data in wanted.items() if not alike(path.read_bytes(), data)] == [], keep
+
+
+def test_lines_of_other_prompts_are_not_gone_on_with(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("a.mp4", 6)
+    picture(0).save("a.png")
+
+    def send(prompts: list[Any] | None, path: str, *more: str) -> Any:
+        line = {"path": path} | ({} if prompts is None else {"prompts": prompts})
+        return run("segment", *more, "--resume", "out.jsonl", stdin=json.dumps(line).encode())
+
+    for path, more in (("a.mp4", ["--end", "2"]), ("a.png", [])):
+        Path("out.jsonl").unlink(missing_ok=True)
+        assert send([{"points": [[10, 10]]}], path, *more).code == 0
+        held = Path("out.jsonl").read_bytes()
+        for others in ([{"points": [[40, 40]]}], None):
+            assert f"{path} had other prompts in its line" in send(others, path).error
+            assert Path("out.jsonl").read_bytes() == held
+        assert send([{"points": [[10, 10]]}], path).code == 0
+        assert len(read("out.jsonl")) == (6 if more else 1)
+
+
+@pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "frag_keyframe", ""])
+def test_a_video_whose_header_counts_wrong_is_tracked_to_its_end(flags: str, run: Run, trackers: list[ColourTracker]) -> None:
+    """The header of an MP4 in fragments counts the first of them, or none; that of one with an edit list counts what is not shown."""
+    import av
+
+    with av.open("a.mp4", "w", options={"movflags": flags} if flags else {}) as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast", "bf": "0", "g": "5"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        for number in range(15):
+            frame: Any = av.VideoFrame.from_image(picture(number))  # type: ignore[no-untyped-call]
+            frame.pts = number if flags else number - 5
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    count = frames_of("a.mp4")
+    with av.open("a.mp4") as container:
+        assert count != container.streams.video[0].frames
+    arguments = ["segment", "a.mp4", "-p", RED, "--resume", "out.jsonl"]
+    assert run(*arguments, "--end", "6").code == 0
+    for _ in range(2):
+        assert run(*arguments).code == 0
+        assert [record["frame"] for record in read("out.jsonl")] == list(range(count))
+    assert trackers[-1].asked == [], "what is whole is not tracked again"
 
 
 def test_two_videos_that_are_held_in_part_are_both_made_further(run: Run, trackers: list[ColourTracker]) -> None:
@@ -540,6 +619,15 @@ def test_a_full_disk_under_the_files(run: Run, trackers: list[ColourTracker], ki
     assert "cannot write" in result.error and "room" in result.error
     assert result.stderr.count("\n") == 1
     assert not list(Path("out").rglob(".*")), "nothing half written is left"
+
+
+def test_a_full_disk_under_lines_and_files_is_one_message(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
+    """The film cannot be finished either once the lines have no room."""
+    save_clip("long.mp4", 120)
+    with disk_of(1000):
+        result = run("segment", "long.mp4", "-p", RED, "-o", "out/x.mp4", stdout=Path("lines.jsonl"))
+    assert result.code == 6 and "cannot write" in result.error and result.stderr.count("\n") == 1, result.stderr
+    assert not list(Path("out").rglob("*"))
 
 
 def test_a_full_disk_under_the_frames_that_wait(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:

@@ -147,12 +147,14 @@ def test_names_that_step_aside_go_on_beside_those_of_other_runs() -> None:
     for name in ("a-x.png", "a-x-2.png", "b-x.png", "c-x.png"):
         (Path("out") / name).write_bytes(b"")
     naming = Naming("out", aside=True)
-    naming.go_on(["out/a-x-2.png", "out/c-x.png"])  # the others are of another run
+    naming.go_on(["out/a-x-2.png", "out/c-x.png"], lambda path: True)  # the others are of another run
     naming.free(["out/a-x-2.png"])
     assert [naming.path({"path": f"{name}.jpg"}, 0, "x", ".png").name for name in "abc"] == ["a-x-2.png", "b-x-2.png", "c-x-2.png"]
     chosen = Naming("out")
-    chosen.go_on([])
+    chosen.go_on([], lambda path: path.name == "b-x.png")
     assert chosen.path({"path": "b.jpg"}, 0, "x", ".png").name == "b-x.png"
+    with pytest.raises(ItemError, match=r"c-x\.png exists"):
+        chosen.path({"path": "c.jpg"}, 0, "x", ".png")
 
 
 def test_a_pipe_from_a_file_is_read_like_one(tmp_path: Path) -> None:

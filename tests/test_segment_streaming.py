@@ -195,13 +195,18 @@ def test_fp16_is_near_to_float32(clip: list[Image.Image]) -> None:
             assert ((ours[number] > 0) == (logits > 0)).float().mean() > 0.98
 
 
+@pytest.mark.parametrize(
+    ("prompts", "count", "bf16"),
+    [([POINT], 20, False), ([POINT, LATE, mask_prompt(3, 0), mask_prompt(5, 7)], 18, False), ([POINT, LATE, mask_prompt(3, 0)], 9, True)],
+    ids=["beyond the pointers' reach", "late objects and masks", "under bf16 autocast, and shorter than 16 frames"],
+)
 def test_and_so_they_are_with_memories_that_reach_as_far_as_in_the_published_models(
-    clip: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    prompts: list[ObjectPrompt], count: int, bf16: bool, clip: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published = {"num_maskmem": 7, "max_obj_ptrs_in_encoder": 16}
-    ours = Watched(settings=published)
-    results = list(ours.video(enumerate(clip[:20]), [POINT]))
-    agree(ours, clip[:20], official(clip[:20], [POINT], monkeypatch, settings=published), results)
+    ours = Watched("bf16" if bf16 else "fp32", settings=published)
+    results = list(ours.video(enumerate(clip[:count]), prompts))
+    agree(ours, clip[:count], official(clip[:count], prompts, monkeypatch, bf16=bf16, settings=published), results)
 
 
 FINE_SCENES = {

@@ -34,24 +34,25 @@ class Naming:
     aside: bool = False
     fields: tuple[str, ...] = ()
     pattern: str | None = None
-    _left_over: bool = False  # what is in the way may be of the item that a stopped run did not finish
+    _left_over: Callable[[Path], bool] | None = None  # whether what is in the way may be of the item that a stopped run did not finish
     _used: dict[Path, int] = field(default_factory=dict)
     _own: set[Path] = field(default_factory=set)  # of the run that is gone on with
 
-    def go_on(self, taken: Iterable[str]) -> None:
+    def go_on(self, taken: Iterable[str], left_over: Callable[[Path], bool]) -> None:
         """Go on with a run that was stopped and whose lines name the files ``taken``: these are kept and counted as used.
 
-        Another file that is in the way is what the stopped run wrote of the item that it did not finish, and is replaced, until `settle`.
-        Not so with ``aside``: the names are nobody's choice, and it can as well be of another run.
+        Another file that is in the way is replaced, until `settle`, where ``left_over`` says that the stopped run may have written it, of
+        the item that it did not finish (see `written_since`). Not so with ``aside``: the names are nobody's choice, and it can as well be
+        of another run.
         """
         taken = list(taken)
         self._used |= {place: 1 for path in taken for place in _places(path)}
         self._own |= {Path(path) for path in taken}
-        self._left_over = not self.aside
+        self._left_over = None if self.aside else left_over
 
     def settle(self) -> None:
         """The item that a stopped run did not finish has its names; what is in the way of others is not of that run."""
-        self._left_over = False
+        self._left_over = None
 
     def free(self, taken: Iterable[str]) -> None:
         """Files that were in use are made again, under the same names."""
@@ -115,8 +116,9 @@ class Naming:
         return chosen
 
     def _may_write(self, path: Path, data: bytes | None) -> bool:
-        free = self.overwrite or self._left_over or path in self._own or not os.path.lexists(path)
-        return free or (data is not None and holds(path, data))
+        free = self.overwrite or path in self._own or not os.path.lexists(path)
+        left_over = self._left_over is not None and not free and self._left_over(path)
+        return free or left_over or (data is not None and holds(path, data))
 
     def _unused(self, wanted: Path) -> Path:
         path = wanted
@@ -150,6 +152,14 @@ def holds(path: Path, data: bytes) -> bool:
     """Whether there is a file with this in it, and nothing else."""
     try:
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def written_since(path: Path, time: float) -> bool:
+    """Whether a file, or all that lies in a folder, is no older than a time as of `os.stat`."""
+    try:
+        return all(one.stat().st_mtime >= time for one in (path.rglob("*") if path.is_dir() else (path,)))
     except OSError:
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import stat
@@ -28,7 +27,8 @@ class Held:
         model: name and revision of the model that wrote them; None where no line names one.
         prompts: what the command line asked for, as the first line that says it has it.
         options: what its other options were that decide the answers, as the first answer has them.
-        files: artefacts that the lines name, and the path of the item that each belongs to.
+        files: artefacts that the lines name.
+        written: when the last line was written, as `os.stat` has it.
         identify: 16 bytes that tell items apart.
     """
 
@@ -37,16 +37,9 @@ class Held:
     model: tuple[str, str] | None = None
     prompts: list[str] | None = None
     options: Record = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    written: float = 0.0
     identify: Callable[[Record], bytes] = field(default_factory=lambda: identity)
-
-    @functools.cached_property
-    def files_by_path(self) -> dict[str, list[str]]:
-        """The artefacts of each item's path, once all lines have been read."""
-        found: dict[str, list[str]] = {}
-        for file, path in self.files.items():
-            found.setdefault(path, []).append(file)
-        return found
 
     def skip(self, items: Iterable[Item[Any]]) -> Iterator[Item[Any]]:
         """Leave out as many of each item as the file holds: an input that comes twice is answered twice, before and after a stop."""
@@ -55,6 +48,11 @@ class Held:
     def has(self, record: Record) -> bool:
         """Whether there is a line of this item that has not met its item yet."""
         return self.left[self.identify(record)] > 0
+
+    def met(self, record: Record) -> int:
+        """How many lines of this item have met their item."""
+        key = self.identify(record)
+        return self.counts[key] - self.left[key]
 
     def take(self, record: Record) -> bool:
         """Whether there is one, and this is its item."""
@@ -90,8 +88,10 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
     held = Held(identify=identify)
     whole = 0
     try:
-        if not stat.S_ISREG(file.stat().st_mode):  # a pipe holds nothing, and a device like /dev/full would never end
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe holds nothing, and a device like /dev/full would never end
             return held
+        held.written = status.st_mtime
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith(b"\n"):
@@ -101,6 +101,7 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
                 whole += len(line)
         if file.stat().st_size > whole:
             os.truncate(file, whole)
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # or `written` would be lost for a run after this one
     except FileNotFoundError:
         return held
     except OSError as error:
@@ -122,7 +123,7 @@ def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = N
             held.options = value["options"] if isinstance(value.get("options"), dict) else {}
         if held.prompts is None and isinstance(value.get("prompts"), list):
             held.prompts = [str(text) for text in value["prompts"]]
-        held.files |= dict.fromkeys(_files(value), str(record.get("path", "")))
+        held.files.update(files_of(value))
     # Failed lines count as held: trying them again would make two lines of one item.
     key = held.identify(record)
     held.counts[key] += 1
@@ -131,7 +132,7 @@ def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = N
         note(key, record)
 
 
-def _files(value: Record) -> Iterator[str]:
+def files_of(value: Record) -> Iterator[str]:
     """The artefacts that a stage names: ``{"picture": FILE}``, ``{"cutout": [FILE, FILE]}``."""
     for result in (result for name, result in value.items() if name != "options"):
         for found in result.values() if isinstance(result, dict) else ():

@@ -112,7 +112,13 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
             if line.lstrip().startswith(b"{"):
                 yield from _from_record(line, reading, cursor)
             elif line.strip():
-                yield from from_name(os.fsdecode(line), reading)
+                yield from from_name(_name(line), reading)
+
+
+def _name(line: bytes) -> str:
+    """A file's name, also from a list that was made on Windows, whose lines end in a carriage return."""
+    name = os.fsdecode(line)
+    return name if os.path.lexists(name) else name.removesuffix("\r")
 
 
 def _unknown(head: bytes) -> Image:
@@ -175,16 +181,23 @@ def _joined(items: Iterable[Item[Any]], reading: Reading, *, in_order: bool) -> 
     """Picture files that come one after the other as one clip, but for animations, each of which is one; ``in_order`` sorts them by the
     numbers in their names.
     """
-    for pictures, group in itertools.groupby(items, key=lambda item: isinstance(item.load, _Picture) and not item.load.moves()):
-        if pictures:
+    for part, group in itertools.groupby(items, key=_part):
+        if part is not None:
             frames = list(group)
             if in_order:
                 frames.sort(key=lambda item: clips.in_order(item.record["path"]))
             elif reading.notice and not _rising(frames):
                 reading.notice("the pictures come as they are named, not by their numbers; quote a pattern to have it sorted")
-            yield _sequence({"path": os.path.dirname(frames[0].record["path"]) or "."}, frames)  # noqa: PTH120
+            yield _sequence({"path": part or os.path.dirname(frames[0].record["path"]) or "."}, frames)  # noqa: PTH120
         else:
             yield from group
+
+
+def _part(item: Item[Any]) -> str | None:
+    """Of what a picture is a frame: of the video whose path this is, or empty for files in a row; None for what is no frame."""
+    if isinstance(item.load, _VideoFrame):
+        return item.load.path
+    return "" if isinstance(item.load, _Picture) and not item.load.moves() else None
 
 
 def _rising(frames: Sequence[Item[Any]]) -> bool:
@@ -194,7 +207,7 @@ def _rising(frames: Sequence[Item[Any]]) -> bool:
 
 
 def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
-    pictures = [frame.load.image for frame in frames if isinstance(frame.load, _Picture)]
+    pictures = [frame.load.image for frame in frames if isinstance(frame.load, _Picture | _VideoFrame)]
     return Item(record, lambda: clips.from_pictures(pictures, [frame.record for frame in frames]))
 
 
@@ -268,6 +281,20 @@ class _Picture:
         return images.decode(files.read(self.path), min_side=self.reading.min_side)
 
 
+@dataclass(frozen=True)
+class _VideoFrame:
+    """Loads a frame of a video, as lines name them; in their order all come of one pass."""
+
+    path: str
+    number: int
+    cursor: clips.Cursor
+
+    def image(self) -> Image:
+        return self.cursor.frame(self.path, self.number)
+
+    __call__ = image
+
+
 def _decode(data: bytes, reading: Reading) -> Any:
     """The picture, or with ``reading.whole`` a `Clip` where it moves."""
     if reading.whole and images.is_animated(data):
@@ -310,6 +337,9 @@ def _from_record(line: bytes, reading: Reading, cursor: clips.Cursor) -> Iterato
     elif "frame" not in record:
         yield from (Item({**record, **item.record}, item.load) for item in from_name(path, reading))
     elif listing.suffix(path) in video.VIDEO_SUFFIXES or _is_video(path):
+        if reading.whole and reading.sequence:
+            yield Item(record, _VideoFrame(path, record["frame"], cursor))
+            return
         try:
             image = cursor.frame(path, record["frame"])
         except ItemError as error:

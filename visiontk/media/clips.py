@@ -28,14 +28,14 @@ class Clip:
 
     Attributes:
         read: opens it and gives its frames from a number on, which counts from 0. Raises ``ItemError`` as `video.read_frames` does.
-        length: how many frames there are, where that is known without decoding them.
+        most: how many frames there are, or of a file how many packets, which some of them may be without; None where only decoding tells.
         again: whether it can be read more than once: pipes and cameras cannot.
         sound: a file whose sound belongs to it.
         lines: where each frame is a file: what the record of each says, and no time. Otherwise frames go by number and time.
     """
 
     read: Callable[[int], Iterator[VideoFrame]]
-    length: Callable[[], int | None] = lambda: None
+    most: Callable[[], int | None] = lambda: None
     again: bool = True
     sound: str | None = None
     lines: Sequence[Line] | None = None
@@ -47,12 +47,14 @@ class Clip:
         return {"frame": index} if time is None else {"frame": index, "time": round(time, 6)}
 
     def holds(self, number: int) -> bool:
-        """Whether there is more in it than ``number`` frames, or fewer frames and one error. The first frames are decoded to see that."""
-        rest = self.read(max(0, number - 1))
+        """Whether there is more in it than ``number`` frames, or fewer frames and one error.
+
+        Where there cannot be more, that is known at once; else the first frames are decoded to see it.
+        """
         try:
-            length = self.length()
-            if length is not None:
-                return length > number
+            if self.most() == number:
+                return False
+            rest = self.read(max(0, number - 1))
             next(rest, None)
         except ItemError:
             return number == 0
@@ -65,9 +67,6 @@ class Clip:
 def from_source(source: str | BinaryIO) -> Clip:
     """A video file, a camera or a pipe of a video's bytes."""
 
-    def length() -> int | None:
-        return video.probe(source).frames
-
     file = isinstance(source, str) and os.path.isfile(source)  # noqa: PTH113  Path.is_file raises for names that are too long
 
     def read(start: int) -> Iterator[VideoFrame]:
@@ -77,7 +76,7 @@ def from_source(source: str | BinaryIO) -> Clip:
 
     if not file:
         return Clip(read, again=not isinstance(source, str) and source.seekable())
-    return Clip(read, length, sound=str(source))
+    return Clip(read, lambda: video.count_packets(source), sound=str(source))
 
 
 def from_animation(data: bytes) -> Clip:

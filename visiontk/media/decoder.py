@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ class Decoder:
         self.damaged = False
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        for packet in self._packets():
+        for packet in itertools.chain(self.packets(), (None,)):  # None makes the codec hand out the frames that it still holds
             for frame in self._decode(packet):
                 if frame.is_corrupt:
                     self._note_damage()
@@ -41,8 +42,8 @@ class Decoder:
                     self._started = True
                     yield frame
 
-    def _packets(self) -> Iterator[Packet[VideoStream] | None]:
-        """Whole packets, then None, which makes the codec hand out the frames that it still holds."""
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """Whole packets."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -56,7 +57,6 @@ class Decoder:
                 self._note_damage()
             elif packet.size:  # an empty packet would put the codec in its draining state
                 yield packet
-        yield None
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[av.VideoFrame]:
         try:

@@ -122,7 +122,7 @@ def read_index_map(path: str | Path) -> npt.NDArray[np.uint16]:
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise ItemError("missing", f"there is no mask {path}") from error
+        raise ItemError("missing", f"there is no mask {path}; name a PNG, from the current folder on") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ItemError("unreadable", f"the mask {path} cannot be read: {reason}") from error

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "is_camera", "looks_like_video", "probe", "read_frames", "sampler"]
+__all__ = ["VIDEO_SUFFIXES", "VideoFrame", "VideoInfo", "count_packets", "is_camera", "looks_like_video", "probe", "read_frames", "sampler"]
 
 # For walking directories. Not ".ts": far more often TypeScript than a transport stream.
 VIDEO_SUFFIXES = frozenset(
@@ -60,7 +60,7 @@ class VideoFrame:
 class VideoInfo:
     """Width and height in pixels of the upright picture, frames per second, and where the file tells them: frames, duration in seconds.
 
-    ``frames`` is the number that stands in the file, ``frames_estimate`` that or one from the duration.
+    ``frames_estimate`` is from the duration, or the number that stands in the file: that of an MP4 in fragments is of the first alone.
     """
 
     width: int
@@ -68,7 +68,6 @@ class VideoInfo:
     fps: float
     frames_estimate: int | None
     duration: float | None
-    frames: int | None = None
 
 
 def read_frames(
@@ -105,8 +104,18 @@ def probe(source: str | BinaryIO) -> VideoInfo:
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / _MICROSECONDS
-        estimate = stream.frames or (round(duration * rate) if duration is not None else 0)
-        return VideoInfo(image.width, image.height, rate, estimate or None, duration, stream.frames or None)
+        estimate = (round(duration * rate) if duration is not None else 0) or stream.frames
+        return VideoInfo(image.width, image.height, rate, estimate or None, duration)
+
+
+def count_packets(source: str | BinaryIO) -> int:
+    """How many packets of a video there are: as many as frames, or more where some are not shown or damaged. Nothing is decoded.
+
+    Unlike the number that stands in a file, this holds also of one that is cut off, of one in fragments, whose header knows of the first
+    alone, and of one with an edit list. Raises ``ItemError`` as ``read_frames`` does.
+    """
+    with _opened(source) as (container, stream, _):
+        return sum(1 for packet in Decoder(container, stream).packets() if not packet.is_discard)
 
 
 def _read(source: str | BinaryIO, every: int | None, fps: float | None, start_index: int) -> Iterator[VideoFrame]:

@@ -20,6 +20,7 @@ from visiontk.runtime import Started
 
 from .curves import plot, read_metrics
 from .output import device_name
+from .segment_measure import LEAST_PIXELS
 from .segment_plan import ENCODER_IMAGES, SegmentPlan
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
@@ -150,7 +151,8 @@ on and in one that it never saw:
 {rows}
 
 J is the intersection over union of a mask, F the agreement of its outline, J&F their mean (DAVIS 2017, without the first and the last
-frame); the click is on the pixel of the object that is nearest to its middle.
+frame); the click is on the pixel of the object that is nearest to its middle. Things of fewer than {LEAST_PIXELS} pixels, in clips on the
+first frame, are not asked for.
 
 **How it was made.** AdamW, {_course(plan)};
 learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
