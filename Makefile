@@ -19,6 +19,7 @@ TINY_SAM2_1 = --steps 12000 --encoder-steps 7500 --image-steps 4500 --images 8 -
 TINY_SAM2_2 = --model ./tiny-sam2-1 --steps 2100 --image-steps 0 --images 8 --clips 6 --frames 4 --objects 3 --clicks 1 --lr 0.001 --warmup 50 --half --seed 15
 TINY_SAM2_3 = --model ./tiny-sam2-2 --steps 5000 --image-steps 0 --images 8 --clips 4 --frames 6 --objects 3 --clicks 1 --lr 0.0008 --warmup 50 --half --seed 16
 TINY_SAM2_4 = --model ./tiny-sam2-3 --steps 3000 --image-steps 0 --images 8 --clips 4 --frames 6 --objects 3 --clicks 1 --lr 0.0006 --warmup 50 --half --seed 17
+TINY_SAM2_5 = --model ./tiny-sam2-4 --steps 4500 --image-steps 0 --images 8 --clips 4 --frames 6 --objects 3 --clicks 1 --lr 0.0006 --warmup 50 --half --seed 19
 TINY_DIFFUSION = --steps 5600 --pictures 16384 --calm-after 0 --seed 1 --half
 TINY_LVM_1 = --vqgan-steps 8000 --steps 0
 TINY_LVM_2 = --vqgan tiny-lvm-1 --steps 2600 -b 2 --half
@@ -63,7 +64,8 @@ retrain: $(STAMP)  ## train the bundled models from nothing, which takes hours o
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_1) -o tiny-sam2-1
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_2) -o tiny-sam2-2
 	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_3) -o tiny-sam2-3
-	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_4) -o tiny-sam2-4
+	cd build/retrain && ../../$(BIN)/visiontk train segment tiny $(TINY_SAM2_5) -o tiny-sam2
 	@echo "==> training tiny-diffusion"
 	cd build/retrain && ../../$(BIN)/visiontk train generate tiny $(TINY_DIFFUSION) -o tiny-diffusion
 	@echo "==> training tiny-lvm"

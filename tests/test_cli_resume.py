@@ -205,12 +205,16 @@ def test_artefacts_of_a_stopped_run_are_kept_and_numbered_on(classify: Run, tmp_
     assert sorted(pictures("whole")) == ["x-attention-2.npy", "x-attention-2.png", "x-attention.npy", "x-attention.png"]
     first, _ = Path("whole.jsonl").read_bytes().splitlines(keepends=True)
     Path("cut").mkdir()
-    for name, data in pictures("whole").items():
-        (Path("cut") / name).write_bytes(data if "2" not in name else b"half")
     Path("cut.jsonl").write_bytes(first.replace(b"whole/", b"cut/"))
+    for name, data in pictures("whole").items():  # those of the second are newer than the line of the first
+        (Path("cut") / name).write_bytes(data if "2" not in name else b"half")
     result = classify(*names, "--attention", "-o", "cut", "--resume", "cut.jsonl")
     assert (result.code, result.stderr) == (0, "")
     assert [record["path"] for record in read(Path("cut.jsonl"))] == names
+    assert pictures("cut") == pictures("whole")
+    Path("cut.jsonl").write_bytes(first.replace(b"whole/", b"cut/"))  # and now they are older, so another run's
+    result = classify(*names, "--attention", "-o", "cut", "--resume", "cut.jsonl")
+    assert result.code == 3 and "x-attention-2.png exists" in result.stderr
     assert pictures("cut") == pictures("whole")
 
 
