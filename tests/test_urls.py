@@ -154,5 +154,5 @@ def test_a_visual_sentence_from_a_url_is_measured_where_that_is_allowed(run: Run
     site.pages["/clip.mp4"] = bunny.read_bytes()
     command = ["eval", "lvm", site.url("/clip.mp4?id=1"), "-m", "tiny-lvm", "--frames", "2", "--threads", "1"]
     refused = run(*command)
-    assert refused.code == 2 and "there is no sentence that can be measured" in refused.error
+    assert refused.code == 3 and "no sentence could be measured" in refused.error and "--allow-urls" in refused.stderr
     assert run(*command, "--allow-urls").records[-1]["frames"] == 2

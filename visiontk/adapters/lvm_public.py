@@ -101,7 +101,9 @@ def read_vqgan(folder: Path, name: str) -> tuple[dict[str, Any], StateDict]:
     """
     weights = layouts.VQGAN.find(folder)
     if weights is None:
-        raise ModelUnavailable(f"{folder} has none of {', '.join(layouts.VQGAN.weights or ())}; name the folder of a VQGAN")
+        none = f"{folder} has none of {', '.join(layouts.VQGAN.weights or ())}"
+        cure = f"name the folder of a model, with {folder.name}/ in it" if str(folder) != name else "name the folder of a VQGAN"
+        raise ModelUnavailable(f"{none}; {cure}")
     tensors = {key: tensor.float() for key, tensor in weights_file.tensors(weights_file.read(weights), weights).items()}
     config = read_config(folder / "config.json") if (folder / "config.json").is_file() else None
     if config is not None and config.get("_class_name") == "VQModel":

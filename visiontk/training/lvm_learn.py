@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visiontk import layouts
 from visiontk.adapters.lvm import locate
 from visiontk.adapters.lvm_public import read_vqgan
 from visiontk.adapters.lvm_weights import build_vqgan, check, files, frame_tokens, read_llama
-from visiontk.errors import ModelUnavailable, UsageError
+from visiontk.errors import UsageError
 from visiontk.runtime import Started
 
 from .chance import derive, seed_everything
@@ -58,8 +57,6 @@ def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
         if context < FRAMES:
             raise UsageError(f"{model} has room for {context} frames, and the sentences here have {FRAMES}; name another")
         return Parts(vqgan, llama)
-    if vqgan_of and layouts.VQGAN.find(Path(vqgan_of) / "vqgan") is None:
-        raise ModelUnavailable(f"{vqgan_of} has no weights in a vqgan/; name the folder of a model, with vqgan/ in it")
     vqgan = taken_vqgan(Path(vqgan_of) / "vqgan", vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
 
