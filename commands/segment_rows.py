@@ -42,12 +42,11 @@ class Rows:
     def singles(self, items: Iterable[Item[Any]], held: Held) -> Iterator[Item[Any]]:
         """The items, of which none may be a picture that was a frame before and nothing else, or had other prompts. Raises UsageError."""
         for item in items:
-            if self._frames or self._asked or "prompts" in item.record:
-                key = identity(item.record)
-                if 0 < held.counts[key] == self._frames[key]:
+            key = identity(item.record) if self._frames or self._asked or (held.counts and "prompts" in item.record) else b""
+            if key in held.counts:
+                if held.counts[key] == self._frames[key]:
                     raise _other(item.record, "one of the frames of a video", "--sequence")
-                if held.counts[key]:
-                    self.check_prompts(item.record)
+                self.check_prompts(item.record)
             yield item
 
     def check_prompts(self, record: Record) -> None:

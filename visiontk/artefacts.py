@@ -116,9 +116,9 @@ class Naming:
         return chosen
 
     def _may_write(self, path: Path, data: bytes | None) -> bool:
-        free = self.overwrite or path in self._own or not os.path.lexists(path)
-        left_over = self._left_over is not None and not free and self._left_over(path)
-        return free or left_over or (data is not None and holds(path, data))
+        if self.overwrite or path in self._own or not os.path.lexists(path):
+            return True
+        return (self._left_over is not None and self._left_over(path)) or (data is not None and holds(path, data))
 
     def _unused(self, wanted: Path) -> Path:
         path = wanted

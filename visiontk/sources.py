@@ -118,7 +118,7 @@ def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
 def _name(line: bytes) -> str:
     """A file's name, also from a list that was made on Windows, whose lines end in a carriage return."""
     name = os.fsdecode(line)
-    return name if os.path.lexists(name) else name.removesuffix("\r")
+    return name[:-1] if name.endswith("\r") and not os.path.lexists(name) else name
 
 
 def _unknown(head: bytes) -> Image:
