@@ -36,6 +36,7 @@ def lvm(
         ),
     ] = None,
     model: options.LvmModel = None,
+    vqgan: options.Vqgan = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw perplexity by frames of context.")] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", metavar="N", min=1, help="First frames of a folder or video. Default: the model's context.")
@@ -107,7 +108,7 @@ def lvm(
     from . import eval_lvm_measure, eval_lvm_tally
 
     warn = warner(quiet=quiet)
-    models = _load(in_force.get("model.lvm", model).value, features, sampling, runtime, quiet=quiet, verbose=verbose)
+    models = _load(in_force.get("model.lvm", model).value, vqgan, features, sampling, runtime, quiet=quiet, verbose=verbose)
     columns = (eval_lvm_view.EACH if each else []) + eval_lvm_view.COLUMNS
     lines = eval_lines.Lines(format, columns, eval_lvm_view.rows, eval_lvm_view.view)
     reading = eval_lvm_sentences.Reading(models.lvm.image_size, models.lvm.context_frames, frames, stride, allow_urls)
@@ -158,7 +159,9 @@ def _sampling(temperature: float | None, top_k: int | None, top_p: float | None,
     return sampling
 
 
-def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime, *, quiet: bool, verbose: bool) -> Models:
+def _load(
+    model: str | None, vqgan: str | None, features: str, sampling: Sampling, runtime: Runtime, *, quiet: bool, verbose: bool
+) -> Models:
     from visiontk.adapters import classify, lvm
 
     from .eval_lvm_measure import Models
@@ -167,7 +170,7 @@ def _load(model: str | None, features: str, sampling: Sampling, runtime: Runtime
         introduce(found, quiet=quiet, verbose=verbose)
         return found
 
-    return Models(told(lvm.load(model, runtime)), sampling, lambda: told(classify.load(features, runtime)))
+    return Models(told(lvm.load(model, runtime, vqgan=vqgan)), sampling, lambda: told(classify.load(features, runtime)))
 
 
 def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[str], None]) -> Record:

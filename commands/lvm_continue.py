@@ -53,6 +53,7 @@ def lvm_continue(
         bool, typer.Option("--pairs", help="The images are pairs of image and answer, and a query at the end, whose answer is made.")
     ] = False,
     model: options.LvmModel = None,
+    vqgan: options.Vqgan = None,
     random_weights: Annotated[
         str | None,
         typer.Option(
@@ -153,7 +154,7 @@ def lvm_continue(
     from visiontk.adapters.lvm import load
 
     name = model if random_weights is not None else in_force.get("model.lvm", model).value
-    lvm = load(name, runtime, quantize=quantize, random_weights=random_weights)
+    lvm = load(name, runtime, vqgan=vqgan, quantize=quantize, random_weights=random_weights)
     running.same_model(held.lines, lvm.name, lvm.revision, resume)
     held.same_dtype(lvm.runtime.dtype_name, resume)
     more = f": images of {lvm.image_size} pixels in {lvm.frame_tokens} tokens, {lvm.context_frames} of them at once"

@@ -72,6 +72,15 @@ LvmModel = Annotated[
         "--model", "-m", metavar="NAME", help="Catalog name, hub id, or local folder with llama/ and vqgan/.", autocompletion=complete_lvms
     ),
 ]
+Vqgan = Annotated[
+    str | None,
+    typer.Option(
+        "--vqgan",
+        metavar="NAME",
+        help="Take the VQGAN of another model, or one alone: catalog name, hub id or folder. Then --model may be a LLaMA alone.",
+        autocompletion=complete_lvms,
+    ),
+]
 Stage = Annotated[str | None, typer.Option("--as", metavar="KEY", help="Key of the results in the record, instead of the command's name.")]
 Format = Annotated[
     str | None, typer.Option("--format", "-f", metavar="table|jsonl|csv|tsv", help="Default: table on a terminal, else jsonl.")

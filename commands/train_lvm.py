@@ -26,20 +26,27 @@ def lvm(
             autocompletion=options.complete_lvms,
         ),
     ] = "",
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 1000,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 2200,
     vqgan_steps: Annotated[
-        int | None, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN. Default: 8000.")
+        int | None, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN. Default: 10000.")
     ] = None,
     decoder_steps: Annotated[
         int, typer.Option("--decoder-steps", metavar="N", min=0, help="After these, updates of its decoder alone; codes stay as they are.")
     ] = 0,
     vqgan: Annotated[
-        str, typer.Option("--vqgan", metavar="DIR", help="Train none, but take that of the model in DIR.", show_default=False)
+        str,
+        typer.Option(
+            "--vqgan",
+            metavar="NAME",
+            help="Train none, but take that of a model, or one alone.",
+            show_default=False,
+            autocompletion=options.complete_lvms,
+        ),
     ] = "",
     codes: Annotated[int, typer.Option("--codes", metavar="N", help="Codes of the VQGAN.")] = 1024,
     batch: Annotated[int, typer.Option("--batch", "-b", metavar="N", min=1, help="Sentences of 16 frames per step.")] = 4,
     vqgan_batch: Annotated[int, typer.Option("--vqgan-batch", metavar="N", min=2, help="Pictures per step of the VQGAN.")] = 8,
-    lr: train_options.LearningRate = 1e-3,
+    lr: train_options.LearningRate = 2e-3,
     vqgan_lr: Annotated[float, typer.Option("--vqgan-lr", metavar="X", min=0.0, help="Likewise, of the VQGAN.")] = 1e-3,
     weight_decay: train_options.WeightDecay = 0.01,
     warmup: train_options.Warmup = 100,
@@ -58,10 +65,10 @@ def lvm(
 
     First its VQGAN, which makes 64 tokens of a frame, then the LLaMA that continues sentences of 16 frames. DIR becomes a model that
     `visiontk.load("lvm", DIR)` reads, with a card of figures, film strips and plots. The same command again goes on where it was stopped,
-    to the same result. On two cores the VQGAN takes an hour; the LLaMA wants many hours, or a GPU.
+    to the same result.
 
     \b
-    visiontk train lvm tiny -o my-lvm
+    visiontk train lvm tiny -o my-lvm                                       about an hour on two cores
     visiontk train lvm tiny --vqgan-steps 20000 --steps 20000 -b 32 --device cuda -o longer
     visiontk train lvm tiny --model my-lvm --steps 2000 --lr 0.0005 -o further
     visiontk train lvm tiny --model my-lvm --steps 0 --decoder-steps 2000 -o sharper     the same codes, decoded better

@@ -145,6 +145,12 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_codes(evaluate: Ev
     assert [line["perplexity"] for line in of(result)] == pytest.approx([CODES] * 4, rel=1e-5)
 
 
+def test_the_two_networks_may_be_named_apart(evaluate: Evaluate, run: Run, folder: Path) -> None:
+    save_frames("row", 4, seed=1)
+    apart = run("eval", "lvm", "-m", folder / "llama", "--vqgan", folder / "vqgan", "row")
+    assert of(apart) == of(evaluate("row"))
+
+
 def test_stride_and_frames_choose_frames(evaluate: Evaluate, bunny: Path) -> None:
     from visiontk.media.video import read_frames
 

@@ -512,6 +512,29 @@ def test_a_wrong_option_ends_the_run_before_any_picture(go_on: Run, arguments: l
     assert not Path("visiontk-out").exists()
 
 
+def test_the_two_networks_may_be_named_apart(run: Run, go_on: Run, valid: Valid, folder: Path) -> None:
+    """As the public ones lie, in two folders; a run goes on with the same two alone."""
+    names = row(3)
+
+    def apart(vqgan: Path, *more: str) -> Result:
+        return run("lvm-continue", "-m", folder / "llama", "--vqgan", vqgan, *names, "-o", "apart/", *more)
+
+    (record,) = valid(apart(folder / "vqgan"))
+    (whole,) = valid(go_on(*names, "-o", "whole/"))
+    assert Path(record["path"]).read_bytes() == Path(whole["path"]).read_bytes()
+    assert record["lvm"]["model"] == str(folder / "llama") and record["lvm"]["revision"] == whole["lvm"]["revision"]
+    Path("held.jsonl").write_text(json.dumps(record) + "\n")
+    other = make_lvm(Path("other"), frames=CONTEXT, seed=1)
+    result = apart(other, "--resume", "held.jsonl")
+    assert result.code == 2 and "was written by another revision" in result.error
+    alone = run("lvm-continue", "-m", folder / "llama", *names)
+    assert (
+        alone.code == 4
+        and "holds one network alone; name the other as well (--vqgan; for models convert lvm after the LLaMA), or a folder of both"
+        in alone.error
+    )
+
+
 def test_models_that_cannot_be_had(run: Run, folder: Path, tmp_path: Path) -> None:
     names = row(2)
     assert run("lvm-continue", "-m", "./nowhere", *names).code == 4
@@ -524,7 +547,7 @@ def test_models_that_cannot_be_had(run: Run, folder: Path, tmp_path: Path) -> No
     shutil.rmtree(other / "llama")
     shutil.copytree(folder / "llama", other / "llama")
     result = run("lvm-continue", "-m", other, *names)
-    assert result.code == 4 and "has 40 codes, more than the 32 tokens of its LLaMA" in result.error
+    assert result.code == 4 and "has 40 codes, more than the 32 tokens of the LLaMA" in result.error
     short = make_lvm(tmp_path / "short", frames=1)
     result = run("lvm-continue", "-m", short, *names)
     assert result.code == 4 and "too short for a frame to see and a frame to make" in result.error
@@ -944,7 +967,7 @@ def test_random_weights_of_a_size_of_the_paper(run: Run, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("visiontk.adapters.lvm.load", made)
     assert run("lvm-continue", *row(2), "--random-weights", "300m").code == 0
-    assert asked == {"name": None, "quantize": None, "random_weights": "300m"}
+    assert asked == {"name": None, "vqgan": None, "quantize": None, "random_weights": "300m"}
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="the example is written with jq, which is not installed")

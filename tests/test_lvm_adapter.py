@@ -20,7 +20,7 @@ import visiontk
 from tests.lvm_models import TOKENS, make_lvm, vqgan_config
 from tests.lvm_public import SMALL, tensors
 from visiontk import catalog, hub
-from visiontk.adapters import lvm_sizes
+from visiontk.adapters import lvm_files, lvm_sizes
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.adapters.weights_file import sha256
 from visiontk.errors import ModelUnavailable, OutOfMemory, UsageError
@@ -263,14 +263,14 @@ def test_a_broken_model_is_told_in_one_line(copy: Path, broken: str) -> None:
 
 def test_a_vqgan_with_more_codes_than_the_llama_has_tokens_is_refused(tmp_path: Path) -> None:
     folder = make_lvm(tmp_path / "lvm", codes=24, vocabulary=20)
-    with pytest.raises(ModelUnavailable, match="has 24 codes, more than the 20 tokens of its LLaMA; name two that fit"):
+    with pytest.raises(ModelUnavailable, match="has 24 codes, more than the 20 tokens of the LLaMA; name two that fit"):
         load(str(folder), CPU)
 
 
 def test_a_llama_of_far_more_tokens_than_codes_is_of_something_else(tmp_path: Path) -> None:
     """As one of texts, or a small VQGAN beside the large model's LLaMA; a few tokens more, as the public model has, are none's."""
     folder = make_lvm(tmp_path / "lvm", codes=24, vocabulary=49)
-    with pytest.raises(ModelUnavailable, match="has 24 codes and its LLaMA 49 tokens, which are of something else; name two that fit"):
+    with pytest.raises(ModelUnavailable, match="has 24 codes and the LLaMA 49 tokens, which are of something else; name two that fit"):
         load(str(folder), CPU)
 
 
@@ -309,6 +309,9 @@ def test_the_public_files_are_read_as_they_are_without_running_code(
     words = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
     torch.testing.assert_close(found.score(words), model.score(words), equal_nan=True)
     assert found.revision == revision_of(weights, tmp_path / "vqvae_ckpts" / "pytorch_model.bin") and len(found.decode(words)) == 2
+    apart = load(str(copy / "llama"), CPU, vqgan=str(tmp_path / "vqvae_ckpts"))
+    assert (apart.name, apart.revision) == (str(copy / "llama"), found.revision)
+    torch.testing.assert_close(apart.score(words), model.score(words), equal_nan=True)
 
     class Code:
         def __reduce__(self) -> Any:
@@ -339,6 +342,85 @@ def test_the_public_model_is_two_repositories_in_the_cache(folder: Path, hub_cac
     words = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
     torch.testing.assert_close(found.score(words), load(str(folder), CPU).score(words), equal_nan=True)
     assert catalog.recommended("lvm").name == "lvm-7b"
+
+
+def test_the_vqgan_is_of_another_model_or_alone_where_that_is_named(folder: Path, copy: Path, model: VisualSentenceModel) -> None:
+    """The LLaMA of one, the pictures of the other."""
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: tensor + 0.01 for name, tensor in load_file(copy / VQGAN).items()}, copy / VQGAN)
+    other, words = load(str(copy), CPU), torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
+    drawn = [np.asarray(image) for image in other.decode(words)]
+    assert not np.array_equal(drawn, [np.asarray(image) for image in model.decode(words)])
+    for llama, vqgan in ((folder, copy), (folder / "llama", copy / "vqgan"), (folder / "llama", copy), (folder, copy / "vqgan")):
+        found = load(str(llama), CPU, vqgan=str(vqgan))
+        assert np.array_equal(drawn, [np.asarray(image) for image in found.decode(words)])
+        torch.testing.assert_close(found.score(words), model.score(words), equal_nan=True)
+        assert (found.name, found.revision) == (str(llama), revision_of(folder / LLAMA, copy / VQGAN))
+
+
+def test_a_catalog_name_means_the_same_whatever_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-lvm").mkdir()
+    (tmp_path / "tiny-lvm" / "config.json").write_text("{}")
+    _, bundled = lvm_files.find("tiny-lvm")
+    assert lvm_files.find("tiny-lvm", "tiny-lvm")[1] == bundled and bundled.vqgan.parent == bundled.llama.parent != tmp_path / "tiny-lvm"
+
+
+def test_of_the_public_model_the_vqgan_alone_is_asked_for(folder: Path, hub_cache: Path) -> None:
+    """The LLaMA beside it has thirteen gigabytes."""
+    place = hub_cache / "models--Emma02--vqvae_ckpts"
+    shutil.copytree(folder / "vqgan", place / "snapshots" / "abc2")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("abc2")
+    for name in ("lvm-7b", "Emma02/LVM_ckpts", "Emma02/vqvae_ckpts"):
+        assert lvm_files.vqgan_folder(name) == place / "snapshots" / "abc2"
+
+
+def test_two_repositories_that_are_named_are_one_model(folder: Path, hub_cache: Path) -> None:
+    for repo, part, commit in (("org/language", "llama", "abc1"), ("org/pictures", "vqgan", "abc2")):
+        place = hub_cache / f"models--{repo.replace('/', '--')}"
+        shutil.copytree(folder / part, place / "snapshots" / commit)
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text(commit)
+    found = load("org/language", CPU, vqgan="org/pictures")
+    assert (found.name, found.revision) == ("org/language", "abc1+abc2")
+    whole = hub_cache / "models--org--lvm"
+    shutil.copytree(folder, whole / "snapshots" / "abc3")
+    (whole / "refs").mkdir()
+    (whole / "refs" / "main").write_text("abc3")
+    assert load("org/lvm", CPU).revision == "abc3"
+    assert load("org/lvm", CPU, vqgan="org/pictures").revision == "abc3+abc2", "either may be of a repository of both"
+    assert load("org/language", CPU, vqgan="org/lvm").revision == "abc1+abc3"
+    mixed = load("org/language", CPU, vqgan=str(folder))
+    assert mixed.revision == revision_of(folder / LLAMA, folder / VQGAN), "one of them has no commit"
+
+
+@pytest.mark.parametrize(
+    ("model", "vqgan", "complaint"),
+    [
+        (
+            "llama",
+            None,
+            "llama holds one network alone; name the other as well (--vqgan; for models convert lvm after the LLaMA), or a folder of both",
+        ),
+        ("llama", "tiny-lvm", "the VQGAN of tiny-lvm has 1024 codes, more than the 32 tokens of the LLaMA; name two that fit"),
+        ("llama", "llama", "has no channel_mult and sizes of open-muse's VQGANModel; name another model"),
+        ("llama", "llama/config.json", "config.json is a file; name the folder of the VQGAN"),
+        ("llama", "lvm-8b", "lvm-8b is no catalog name, folder or hub id, of which the VQGAN could come"),
+        ("lvm-8b", "vqgan", "lvm-8b is no catalog name, folder or hub id, of which the LLaMA could come"),
+        ("vqgan", "vqgan", "has no config.json with model.safetensors"),
+        ("llama", "", "the model's name is empty"),
+        ("llama", "n" * 300, "is no catalog name, folder or hub id"),
+        ("n" * 300, None, "is no catalog name, hub id or local path"),
+        ("llama", "org/none", "org/none is not cached and the model hub cannot be had"),
+    ],
+)
+def test_networks_that_are_named_apart_and_are_none_are_told(copy: Path, model: str, vqgan: str | None, complaint: str) -> None:
+    names = [str(copy / name) if name and os.path.exists(copy / name) else name for name in (model, vqgan)]  # noqa: PTH110  no errors
+    with pytest.raises(ModelUnavailable) as told:
+        load(names[0], CPU, vqgan=names[1])
+    assert complaint in str(told.value) and "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(
@@ -372,6 +454,10 @@ def test_options_of_loading_that_make_no_sense_are_refused(folder: Path, monkeyp
         load(random_weights="9b")
     with pytest.raises(UsageError, match="exclude each other"):
         load(str(folder), random_weights="300m")
+    with pytest.raises(UsageError, match="random weights of 300m and the VQGAN tiny-lvm exclude each other"):
+        load(random_weights="300m", vqgan="tiny-lvm")
+    with pytest.raises(UsageError, match="tiny-lvm replaces the VQGAN of a model, and none is named; name it with --model"):
+        load(vqgan="tiny-lvm")
     with pytest.raises(UsageError, match="quantization 'int3' is unknown; use int8"):
         load(str(folder), quantize="int3")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -188,8 +188,10 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
     assert f"--vqgan-steps 0 --vqgan {tmp_path / 'first'}" in plan.command("second", "fp32")
     with pytest.raises(UsageError, match="has 32 codes, 64 pixels and 64 tokens a frame, and not 64, 64 and 64"):
         lvm_learn.new_parts(64, plan.vqgan)
-    with pytest.raises(ModelUnavailable, match=r"first/vqgan/vqgan has none of .*; name the folder of a model, with vqgan/ in it"):
-        lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/vqgan")
+    alone = lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/vqgan").vqgan.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in alone.items()), "the VQGAN's own folder will do"
+    with pytest.raises(ModelUnavailable, match=r"first/llama has no channel_mult and sizes of open-muse's"):
+        lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/llama")
     for wrong in (replace(plan, vqgan_steps=1), replace(PLAN, vqgan_steps=0)):
         with pytest.raises(UsageError, match="--vqgan-steps"):
             wrong.check()

@@ -73,6 +73,7 @@ def load(
     model: str | None = None,
     runtime: Runtime | None = None,
     *,
+    vqgan: str | None = None,
     quantize: str | None = None,
     random_weights: str | None = None,
 ) -> VisualSentenceModel: ...

@@ -15,14 +15,14 @@ from visiontk import catalog
 from visiontk.errors import ItemError, UsageError
 from visiontk.runtime import Runtime, Started, memory_errors
 
-from . import lvm_weights
+from . import lvm_files, lvm_weights
 from .lvm_convert import convert
 from .lvm_decoding import Decoder
 from .lvm_pictures import Pictures
 from .lvm_sentences import Continuation, Made
 from .lvm_types import Frame, Sampling
 
-__all__ = ["Frame", "Sampling", "VisualSentenceModel", "convert", "load", "locate"]
+__all__ = ["Frame", "Sampling", "VisualSentenceModel", "convert", "load"]
 
 # Up to this size of the LLaMA's weights a CPU is faster in fp32: bf16 costs more per layer than it saves in so few numbers.
 SMALL = 200e6
@@ -175,12 +175,18 @@ class VisualSentenceModel:
 
 
 def load(
-    model: str | None = None, runtime: Runtime | None = None, *, quantize: str | None = None, random_weights: str | None = None
+    model: str | None = None,
+    runtime: Runtime | None = None,
+    *,
+    vqgan: str | None = None,
+    quantize: str | None = None,
+    random_weights: str | None = None,
 ) -> VisualSentenceModel:
     """Find, read and build an LVM.
 
     Args:
         model: catalog name, hub id, or a folder with ``llama/`` and ``vqgan/``; None for the recommended one.
+        vqgan: what brings the VQGAN instead: another model, or the folder or hub id of a VQGAN alone. Then ``model`` may be a LLaMA alone.
         runtime: device, dtype and the like; the default chooses by itself.
         quantize: ``int8``, or None.
         random_weights: a size of the paper, ``300m`` to ``7b``, instead of a model: random weights, for measuring speed and memory.
@@ -191,36 +197,29 @@ def load(
     asked = runtime or Runtime()
     lvm_weights.check_quantize(quantize)
     if random_weights is not None:
-        if model is not None:
-            raise UsageError(f"random weights of {random_weights} and the model {model} exclude each other; leave one out")
+        for named, what in ((model, "model"), (vqgan, "VQGAN")):
+            if named is not None:
+                raise UsageError(f"random weights of {random_weights} and the {what} {named} exclude each other; leave one out")
         started = asked.start()
         with memory_errors(_SMALLER):
             vqgan, llama = lvm_weights.random(random_weights, started.dtype, asked.seed)
             return VisualSentenceModel(
                 vqgan, llama, started, name=f"random-{random_weights}", revision=f"seed:{asked.seed}", quantize=quantize
             )
-    location = catalog.locate_default("lvm") if model is None else locate(model)
-    found = lvm_weights.files(location)
+    location, found = lvm_files.find(model, vqgan) if model is not None else _default(vqgan)
     started = asked.start()
     if asked.dtype == "auto" and started.device.type == "cpu" and found.size < SMALL:
         started = replace(started, dtype=torch.float32)
     with ThreadPoolExecutor(1) as pool, memory_errors(_SMALLER):
-        revision = pool.submit(_revision, location, found)  # beside the reading
-        vqgan, llama = lvm_weights.read(found, started.dtype, location.name)
+        revision = pool.submit(lambda: found.revision)  # beside the reading
+        vqgan, llama = lvm_weights.read(found, started.dtype, location.name, vqgan)
         return VisualSentenceModel(
             vqgan, llama, started, name=location.name, revision=revision.result(), warning=location.warning, quantize=quantize
         )
 
 
-def _revision(location: catalog.Location, found: lvm_weights.Files) -> str:
-    if location.revision is None:
-        return found.revision
-    return location.revision if location.companion is None else f"{location.revision}+{location.companion.name}"
-
-
-def locate(model: str) -> catalog.Location:
-    """The files of a model that was named: catalog name, path or hub id. Raises `ModelUnavailable`."""
-    location = catalog.locate("lvm", model)
-    if location is None:
-        raise catalog.unknown(model, "lvm")
-    return location
+def _default(vqgan: str | None) -> tuple[catalog.Location, lvm_files.Files]:
+    if vqgan is not None:
+        raise UsageError(f"{vqgan} replaces the VQGAN of a model, and none is named; name it with --model")
+    location = catalog.locate_default("lvm")
+    return location, lvm_files.files(location)

@@ -13,10 +13,7 @@ from PIL import Image as PillowImage
 from PIL.Image import Image
 from torch import Tensor
 
-from visiontk import catalog, layouts
-from visiontk.errors import ModelUnavailable
-
-from . import lvm_copy, lvm_public, lvm_weights
+from . import lvm_copy, lvm_files, lvm_public, lvm_weights
 from .generate_quiet import quiet
 from .lvm_pictures import Pictures
 
@@ -43,29 +40,13 @@ class Converted:
 
 
 def find(llama: str, vqgan: str | None = None) -> tuple[Path, Path]:
-    """The folders of the two networks, of an LVM or of two that are named: local folders or hub ids.
+    """The folders of the two networks, as `lvm_files.find`.
 
     Raises:
         ModelUnavailable: one cannot be had.
     """
-    if vqgan is not None:
-        return _network(llama, layouts.LLAMA), _network(vqgan, layouts.VQGAN)
-    if (Path(llama).expanduser() / layouts.CONFIG).is_file():
-        raise ModelUnavailable(f"the folder {llama} holds one network alone; name the folder or hub id of the VQGAN after its own")
-    location = catalog.locate("lvm", llama)
-    if location is None:
-        raise catalog.unknown(llama, "lvm")
-    found = lvm_weights.files(location)
+    _, found = lvm_files.find(llama, vqgan)
     return found.llama, found.vqgan
-
-
-def _network(name: str, layout: layouts.Layout) -> Path:
-    location = catalog.locate_files(name, layout)
-    if location is None:
-        raise ModelUnavailable(f"{name} is neither a folder nor a hub id, of which the {layout.library} could come; name one of these")
-    if Path(name).expanduser().is_file():
-        raise ModelUnavailable(f"{name} is a file; name the folder of the {layout.library}")
-    return location.weights.parent
 
 
 def convert(llama: Path, vqgan: Path, out: Path, told: Told | None = None) -> Converted:

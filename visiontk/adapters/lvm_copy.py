@@ -17,7 +17,7 @@ from torch import Tensor
 from visiontk import layouts
 from visiontk.errors import ModelUnavailable, first_line
 
-from . import lvm_weights, weights_file
+from . import lvm_files, lvm_weights, weights_file
 from .generate_quiet import importing, quiet
 from .weights_file import StateDict
 
@@ -52,7 +52,7 @@ def find(folder: Path) -> Llama:
         raise ModelUnavailable(f"{folder} has none of {', '.join(layouts.LLAMA.weights or ())}; name the folder of a LLaMA")
     with quiet(), torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in LlamaForCausalLM(config).state_dict().items()}
-    return Llama(folder, config, lvm_weights.Files(folder, folder, weights).shards, shapes)
+    return Llama(folder, config, lvm_files.Files(folder, folder, weights).shards, shapes)
 
 
 def write(llama: Llama, out: Path, done: Callable[[int], None]) -> int:

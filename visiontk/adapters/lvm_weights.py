@@ -1,87 +1,36 @@
-"""Reading the two networks of an LVM, from a folder, from two repositories, or at random, and whether they fit each other."""
+"""Reading the two networks of an LVM, or making them at random, and whether they fit each other."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from visiontk import catalog, layouts
 from visiontk.errors import ModelUnavailable, UsageError, first_line
 
 from . import lvm_public, lvm_sizes
 from .generate_quiet import importing, quiet
-from .weights_file import StateDict, sha256
+from .lvm_files import Files
+from .weights_file import StateDict
 
 QUANTIZE = ("int8",)
 _MOST_UNUSED = 2  # times as many tokens as codes; the public model has a hundred more than its 8,192
 
 
-@dataclass(frozen=True)
-class Files:
-    """An LVM on this disk.
+def read(found: Files, dtype: torch.dtype, name: str, vqgan_of: str | None = None) -> tuple[Any, Any]:
+    """VQGAN (fp32) and LLaMA (of the dtype) on the CPU, in evaluation mode, checked against each other. Raises ModelUnavailable.
 
-    Attributes:
-        llama, vqgan: folders.
-        weights: the LLaMA's file of weights, or the list of its shards.
+    ``name`` and ``vqgan_of``, where the VQGAN is of another, are for messages.
     """
-
-    llama: Path
-    vqgan: Path
-    weights: Path
-
-    @property
-    def size(self) -> int:
-        """Bytes of the LLaMA's weights."""
-        return sum(file.stat().st_size for file in self.shards)
-
-    @property
-    def shards(self) -> list[Path]:
-        """The LLaMA's files of weights. Raises ModelUnavailable where the list of them is broken."""
-        if self.weights.suffix != ".json":
-            return [self.weights]
-        named = lvm_public.read_config(self.weights).get("weight_map")
-        if not isinstance(named, dict) or not named:
-            raise ModelUnavailable(f"{self.weights} lists no files of weights; fetch the model again")
-        files = [self.llama / str(name) for name in sorted({*named.values()})]
-        missing = next((file for file in files if not file.is_file()), None)
-        if missing is not None:
-            raise ModelUnavailable(f"{missing} is missing; fetch the model again")
-        return files
-
-    @property
-    def revision(self) -> str:
-        """The sha256 of the sums of all files of weights, the LLaMA's and then the VQGAN's, each in hexadecimal digits and a newline."""
-        vqgan = layouts.VQGAN.find(self.vqgan)
-        sums = [sha256(file).removeprefix("sha256:") for file in (*self.shards, *([vqgan] if vqgan else []))]
-        return "sha256:" + hashlib.sha256("".join(f"{one}\n" for one in sums).encode()).hexdigest()
-
-
-def files(location: catalog.Location) -> Files:
-    """Where the two networks of a model lie. Raises ModelUnavailable where one is missing."""
-    if location.companion is not None:
-        return Files(location.weights.parent, location.companion, location.weights)
-    if location.folder is None or location.folder == location.weights.parent:
-        raise ModelUnavailable(f"{location.name} is no folder with llama/ and vqgan/ in it; name one, or convert the public files into one")
-    found = Files(location.weights.parent, location.folder / "vqgan", location.weights)
-    if not found.vqgan.is_dir():
-        raise ModelUnavailable(f"the folder {location.name} has no vqgan/; name a folder with llama/ and vqgan/ in it")
-    return found
-
-
-def read(found: Files, dtype: torch.dtype, name: str) -> tuple[Any, Any]:
-    """VQGAN (fp32) and LLaMA (of the dtype) on the CPU, in evaluation mode, checked against each other. Raises ModelUnavailable."""
-    config, tensors = lvm_public.read_vqgan(found.vqgan, name)
-    vqgan = build_vqgan(config, tensors, name)
+    seen = vqgan_of or name
+    vqgan = build_vqgan(*lvm_public.read_vqgan(found.vqgan, seen), seen)
     llama = read_llama(found.llama, dtype, name, found.shards)
-    check(vqgan, llama, name)
+    check(vqgan, llama, name, vqgan_of)
     return vqgan, llama
 
 
@@ -175,21 +124,21 @@ def random(size: str, dtype: torch.dtype, seed: int) -> tuple[Any, Any]:
     return vqgan.eval().requires_grad_(False), llama.eval().requires_grad_(False)
 
 
-def check(vqgan: Any, llama: Any, name: str) -> None:
+def check(vqgan: Any, llama: Any, name: str, vqgan_of: str | None = None) -> None:
     """Raises ModelUnavailable where the two networks do not belong together."""
-    settings = vqgan.config
+    settings, seen = vqgan.config, vqgan_of or name
     if (settings.in_channels, settings.out_channels) != (3, 3) or settings.norm_type != "group":
         kind = f"{settings.in_channels} channels in, {settings.out_channels} out, norm_type {settings.norm_type!r:.40}"
-        raise ModelUnavailable(f"the VQGAN of {name} is of another kind ({kind}); name one of RGB pictures with norm_type group")
+        raise ModelUnavailable(f"the VQGAN of {seen} is of another kind ({kind}); name one of RGB pictures with norm_type group")
     codes, vocabulary = int(vqgan.config.num_vq_embeddings), int(llama.config.vocab_size)
     if vocabulary < codes:
-        raise ModelUnavailable(f"the VQGAN of {name} has {codes} codes, more than the {vocabulary} tokens of its LLaMA; name two that fit")
+        raise ModelUnavailable(f"the VQGAN of {seen} has {codes} codes, more than the {vocabulary} tokens of the LLaMA; name two that fit")
     if vocabulary > _MOST_UNUSED * codes:
         raise ModelUnavailable(
-            f"the VQGAN of {name} has {codes} codes and its LLaMA {vocabulary} tokens, which are of something else; name two that fit"
+            f"the VQGAN of {seen} has {codes} codes and the LLaMA {vocabulary} tokens, which are of something else; name two that fit"
         )
     if frame_tokens(vqgan) < 2:
-        raise ModelUnavailable(f"the VQGAN of {name} has one token a frame, which nothing could be told of; name another")
+        raise ModelUnavailable(f"the VQGAN of {seen} has one token a frame, which nothing could be told of; name another")
     context, tokens = int(llama.config.max_position_embeddings), frame_tokens(vqgan)
     if context < 2 * tokens:
         message = f"the context of {name} is {context} tokens, too short for a frame to see and a frame to make of {tokens} tokens each"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,24 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visiontk.adapters.lvm import locate
+from visiontk.adapters.lvm_files import find, vqgan_folder
 from visiontk.adapters.lvm_public import read_vqgan
-from visiontk.adapters.lvm_weights import build_vqgan, check, files, frame_tokens, read_llama
+from visiontk.adapters.lvm_weights import build_vqgan, check, frame_tokens, read_llama
 from visiontk.errors import UsageError
 from visiontk.runtime import Started
 
 from .chance import derive, seed_everything
 from .learner import Learner, autocast
 from .lvm_codes import Codebook, nearest
-from .lvm_llama import new_llama, start
+from .lvm_llama import is_hidden, new_llama, start
 from .lvm_plan import SIZE, LvmPlan
 from .lvm_vqgan import FACTOR, lr_scale, new_vqgan, see
 from .lvm_world import FRAMES, WITH_PHOTOS, sentences
 
 SIDE = SIZE // FACTOR  # of a frame in tokens
-# Weights of the VQGAN's losses: of the mean absolute and the mean squared error, and of the squared distance between latents and their
-# codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
-ABSOLUTE, SQUARED, COMMITMENT = 0.5, 3.0, 0.25
+# Weights of the VQGAN's losses: of the mean over pictures of the logarithm of the squared error, which is what decibels average, and of the
+# squared distance between latents and their codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
+ERROR, COMMITMENT = 0.03, 0.25
 FIRST = 32  # latents to a code that the codebook begins with
 EXACT = 1e-5  # mean squared error of a picture, 50 dB, below which its decoder has little more to learn of it
 
@@ -42,14 +43,14 @@ class Parts:
 
 
 def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
-    """With random weights, seeded by the caller, or with the VQGAN of a folder of a model, or with both networks of a model.
+    """With random weights, seeded by the caller, or with the VQGAN of another model, or with both networks of a model.
 
     Raises:
         ModelUnavailable: there is none that can be read.
         UsageError: it has other sizes.
     """
     if model:
-        found = files(locate(model))
+        _, found = find(model)
         vqgan = taken_vqgan(found.vqgan, model, codes)
         llama = read_llama(found.llama, torch.float32, model, found.shards).requires_grad_(True)
         check(vqgan, llama, model)
@@ -57,7 +58,7 @@ def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
         if context < FRAMES:
             raise UsageError(f"{model} has room for {context} frames, and the sentences here have {FRAMES}; name another")
         return Parts(vqgan, llama)
-    vqgan = taken_vqgan(Path(vqgan_of) / "vqgan", vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
+    vqgan = taken_vqgan(vqgan_folder(vqgan_of), vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
 
 
@@ -85,7 +86,7 @@ class Training:
         )
         self.codebook = Codebook(vqgan)
         self.decoder = self._decoder() if plan.decoder_steps else None
-        self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps)
+        self.llama = Learner(parts.llama, plan, self.device, lr=plan.lr, steps=plan.steps, by_muon=is_hidden)
         self._ready = False  # the VQGAN is done, and the LLaMA knows its codes
 
     def rate(self, step: int) -> float:
@@ -155,20 +156,26 @@ class Training:
         return self.llama, step - self.plan.picture_steps
 
     def _reconstruct(self, learner: Learner, step: int) -> Mapping[str, float]:
-        """Straight-through quantisation; the codes follow the latents by themselves. Always in fp32, as the VQGAN is used."""
+        """Straight-through quantisation; the codes follow the latents by themselves."""
         plan, network = self.plan, cast(Any, learner.network)
         if not self.begun:
             self._begin(learner)
         truth = pictures(derive(plan.seed, "vqgan"), _indices(step, plan.vqgan_batch // 2)).to(self.device)
-        latents = network.encode(truth).latents
+        with self._mixed():
+            latents = network.encode(truth).latents.float()
         taken, chosen = self._chosen(latents)
-        made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
-        error = made - truth
-        loss = ABSOLUTE * error.abs().mean() + SQUARED * error.square().mean() + COMMITMENT * (latents - chosen).square().mean()
+        with self._mixed():
+            made = network.decoder(network.post_quant_conv(latents + (chosen - latents).detach()))
+        error = _squares(made.float() - truth)
+        loss = ERROR * _exponents(error) + COMMITMENT * (latents - chosen).square().mean()
         learner.update(loss, step)
         if torch.isfinite(loss):
             self.codebook.update(rows(latents.detach()), taken)
-        return {"loss": float(loss.detach()), "psnr": _psnr(_squares(error)), "codes": float(taken.bincount().count_nonzero())}
+        return {"loss": float(loss.detach()), "psnr": _psnr(error), "codes": float(taken.bincount().count_nonzero())}
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        """Mixed precision for the VQGAN in bf16 alone: its gradients are too small for fp16."""
+        return autocast(self._started) if self._started.dtype is torch.bfloat16 else nullcontext()
 
     def _chosen(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """The codes (B * h * w) that are nearest to latents (B, d, h, w), and what these stand for, like the latents."""
@@ -191,7 +198,7 @@ class Training:
         with torch.no_grad():
             _, chosen = self._chosen(vqgan.encode(truth).latents)
         error = _squares(vqgan.decoder(vqgan.post_quant_conv(chosen)) - truth)
-        loss = (error + EXACT).log().mean()
+        loss = _exponents(error)
         learner.update(loss, step)
         return {"loss": float(loss.detach()), "psnr": _psnr(error)}
 
@@ -243,6 +250,11 @@ def rows(latents: Tensor) -> Tensor:
 def _squares(error: Tensor) -> Tensor:
     """(B, 3, S, S) to their mean squares (B)."""
     return error.square().mean((1, 2, 3))
+
+
+def _exponents(error: Tensor) -> Tensor:
+    """The mean over pictures of the logarithms of mean squared errors (B)."""
+    return (error + EXACT).log().mean()
 
 
 def _psnr(error: Tensor) -> float:

@@ -61,6 +61,11 @@ def new_llama(side: int, codes: Tensor) -> Any:
     return made
 
 
+def is_hidden(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter of a LLaMA is a matrix between embedding and logits."""
+    return parameter.ndim == 2 and name.startswith("model.layers.")
+
+
 @torch.no_grad()
 def start(made: Any, side: int, codes: Tensor) -> None:
     """Put what is known beforehand into a LLaMA with random weights."""

@@ -42,10 +42,11 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
     some of them; ``pooled`` is that of the mean squared error over all frames, in which the worst of them count most; ``codes`` is how many
     are used.
     ``next frame``: mean squared error over the pixels where things are or have just been, of the 16th frame of clips (``error``), of the
-    15th instead (``repeated``), and of the 15th as the VQGAN shows it (``repeated_coded``); ``factor`` is ``repeated / error``.
+    15th instead (``repeated``), and of the 15th as the VQGAN shows it (``repeated_coded``); ``factor`` is ``repeated / error``, and
+    ``coded_factor`` is ``repeated_coded / error``: more than 1 only where the model knows what moves, as both are blurred alike.
     ``next frame before photos``: likewise of clips with photos behind the things.
     ``frames ahead``: by their number, how many times the error of a frame that is made the last one given has, where things are or
-    were in the former, over clips of which `AHEAD` frames are made.
+    were in the former, over clips of which `AHEAD` frames are made. ``frames ahead, coded``: likewise, the last one as the VQGAN shows it.
     ``mask analogies``: seven pairs and a query; pixels of the answer count as what the nearest of the palette's two colours stands for.
     Intersection over union of ``things`` and ``background``, summed over all answers, and their mean ``miou``.
     ``perplexity of clips`` and ``of answers``: of the codes of a frame, by the number of frames before it.
@@ -54,11 +55,13 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
 
     counts = counts or Counts()
     loaded = load(model, runtime)
+    ahead, coded = _frames_ahead(loaded, counts.continued)
     return {
         "reconstruction": _reconstruction(loaded, counts.coded),
         "next frame": _next_frame(loaded, counts.continued),
         "next frame before photos": _next_frame(loaded, counts.continued, ("photo",)),
-        "frames ahead": _frames_ahead(loaded, counts.continued),
+        "frames ahead": ahead,
+        "frames ahead, coded": coded,
         "mask analogies": _masks(loaded, counts.continued),
         "perplexity of clips": _perplexity(
             loaded, sentences(SEED + 3, range(counts.scored), loaded.image_size, kind="clip"), range(FRAMES)
@@ -132,19 +135,23 @@ def _next_frame(model: VisualSentenceModel, count: int, backgrounds: Sequence[st
     coded = tensor(model.decode(model.encode(pictures(before))))
     area = drawn.masks[:, -2] | drawn.masks[:, -1]
     found = {name: area_error(image, truth, area) for name, image in (("error", made), ("repeated", before), ("repeated_coded", coded))}
-    return _rounded({**found, "factor": found["repeated"] / max(found["error"], 1e-9)})
+    least = max(found["error"], 1e-9)
+    return _rounded({**found, "factor": found["repeated"] / least, "coded_factor": found["repeated_coded"] / least})
 
 
-def _frames_ahead(model: VisualSentenceModel, count: int) -> dict[str, float]:
+def _frames_ahead(model: VisualSentenceModel, count: int) -> tuple[dict[str, float], dict[str, float]]:
+    """By number of frames, how many times the error of the frame that is made the last given one has, and it as the VQGAN shows it."""
     drawn = sentences(SEED + 6, range(count), model.image_size, kind="clip")
     given, truth = drawn.frames[:, :-AHEAD], drawn.frames[:, -AHEAD:]
     made, last = continued(model, list(given), AHEAD), given[:, -1]
-    found = {}
+    coded = tensor(model.decode(model.encode(pictures(last))))
+    found: tuple[dict[str, float], dict[str, float]] = {}, {}
     for number in range(AHEAD):
         area = drawn.masks[:, -AHEAD - 1] | drawn.masks[:, number - AHEAD]
-        repeated, error = (area_error(image, truth[:, number], area) for image in (last, made[:, number]))
-        found[str(number + 1)] = repeated / max(error, 1e-9)
-    return _rounded(found)
+        error = area_error(made[:, number], truth[:, number], area)
+        for factors, image in zip(found, (last, coded), strict=True):
+            factors[str(number + 1)] = area_error(image, truth[:, number], area) / max(error, 1e-9)
+    return _rounded(found[0]), _rounded(found[1])
 
 
 def _masks(model: VisualSentenceModel, count: int) -> dict[str, float]:

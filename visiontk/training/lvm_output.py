@@ -105,7 +105,8 @@ def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, d
     coded, following, photos, masks = (
         figures[task] for task in ("reconstruction", "next frame", "next frame before photos", "mask analogies")
     )
-    clips, answers, ahead = figures["perplexity of clips"], figures["perplexity of answers"], figures["frames ahead"]
+    clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
+    ahead, shown = figures["frames ahead"], figures["frames ahead, coded"]
     return f"""---
 library_name: transformers
 pipeline_tag: image-to-image
@@ -131,9 +132,10 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | the same, of the mean squared error over all frames | {coded["pooled"]:.2f} dB |
 | next frame of a clip, MSE where things are or were | {following["error"]:.4f} |
 | the frame before instead | {following["repeated"]:.4f}: {following["factor"]:.2f} times the error |
-| the frame before instead, as the VQGAN shows it | {following["repeated_coded"]:.4f} |
+| the frame before instead, as the VQGAN shows it | {following["repeated_coded"]:.4f}: {following["coded_factor"]:.2f} times |
 | next frame and the frame before, with photos behind | {photos["error"]:.4f}, {photos["repeated"]:.4f}: {photos["factor"]:.2f} times |
 | 1 to {len(ahead)} frames ahead, against the last one that is given | {", ".join(f"{factor:.2f}" for factor in ahead.values())} times |
+| the same, against that one as the VQGAN shows it | {", ".join(f"{factor:.2f}" for factor in shown.values())} times |
 | mask analogies, seven pairs and a query, mIoU | {masks["miou"]:.3f} (things {masks["things"]:.3f}, background {masks["background"]:.3f}) |
 | perplexity of a clip's frame after 1 and after 15 frames | {clips["1"]:.2f}, {clips["15"]:.2f} |
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |
@@ -164,7 +166,7 @@ def _begun(plan: LvmPlan) -> str:
         return f"The VQGAN is that of {plan.vqgan}.{refined}"
     learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, {rate}"
     return f"""The VQGAN first, from principal components of 8 x 8 pixels and k-means of these: {learned},
-absolute and squared errors of pixels, no adversary, codes that are running means.{refined}"""
+for the mean of their decibels, no adversary, codes that are running means.{refined}"""
 
 
 def _continued(plan: LvmPlan) -> str:

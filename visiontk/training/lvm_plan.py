@@ -22,7 +22,7 @@ class LvmPlan:
         steps: updates of the LLaMA.
         vqgan_steps: updates of the VQGAN before them.
         decoder_steps: after these, updates of the VQGAN's decoder alone, which leave the codes of every picture as they are.
-        vqgan: a folder of this or another run, whose VQGAN is taken; then ``vqgan_steps`` is 0. Empty for none.
+        vqgan: a model, such as another run's folder, whose VQGAN is taken, or a VQGAN alone; then ``vqgan_steps`` is 0. Empty for none.
         codes: of the VQGAN, which is the vocabulary of the LLaMA.
         batch: sentences of 16 frames in a step of the LLaMA.
         vqgan_batch: pictures in a step of the VQGAN or its decoder, even.
@@ -34,14 +34,14 @@ class LvmPlan:
 
     data: str = "tiny"
     model: str = ""
-    steps: int = 1000
-    vqgan_steps: int = 8000
+    steps: int = 2200
+    vqgan_steps: int = 10000
     decoder_steps: int = 0
     vqgan: str = ""
     codes: int = 1024
     batch: int = 4
     vqgan_batch: int = 8
-    lr: float = 1e-3
+    lr: float = 2e-3
     vqgan_lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: int = 100
@@ -61,7 +61,7 @@ class LvmPlan:
         if self.vqgan and self.vqgan_steps:
             raise UsageError("--vqgan takes the codes of a VQGAN, which --vqgan-steps would change; use --vqgan-steps 0 with it")
         if not (self.model or self.vqgan or self.vqgan_steps):
-            raise UsageError("there is no VQGAN without steps for it; use --vqgan-steps 1 or more, or --vqgan DIR for one that is there")
+            raise UsageError("there is no VQGAN without steps for it; use --vqgan-steps 1 or more, or --vqgan NAME for one that is there")
         if self.vqgan_batch % 2:
             raise UsageError(f"--vqgan-batch {self.vqgan_batch} is odd; pictures are learned with their answers, use an even number")
 
