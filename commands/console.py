@@ -64,12 +64,22 @@ class Report:
 
     The bar shows only on a terminal, and the summary's speed too, unless ``verbose``. Failed items are named as they come, the first few of
     them; their lines say why as well.
+
+    ``count`` gives how many items there are, and ``held`` how many of those that came so far have been answered by a stopped run.
     """
 
     def __init__(
-        self, noun: str, *, quiet: bool, count: Callable[[], int | None] | None = None, on_stdout: bool = False, verbose: bool = False
+        self,
+        noun: str,
+        *,
+        quiet: bool,
+        count: Callable[[], int | None] | None = None,
+        held: Callable[[], int] = lambda: 0,
+        on_stdout: bool = False,
+        verbose: bool = False,
     ) -> None:
         self._noun, self._quiet, self._verbose = noun, quiet, verbose
+        self._held, self._shown = held, 0
         self._progress: Progress | None = None
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
             self._progress = _progress(noun, on_stdout=on_stdout)
@@ -97,7 +107,9 @@ class Report:
             more = "; further failures are in the lines alone" if stats.failed == MOST_FAILURES else ""
             self._print(f"{outcome.item.where}: {outcome.error.message}{more}")
         if self._progress:
-            self._progress.advance(self._task)
+            held = self._held()
+            self._progress.advance(self._task, 1 + held - self._shown)
+            self._shown = held
 
     def summary(self, stats: Stats) -> None:
         """The closing lines: what failed or passed through, whether memory ran out; how many and how fast."""

@@ -79,6 +79,8 @@ def lvm(
                     negative log-likelihood of the frames' tokens, each given the true
                     ones before it. The first token of all is given nothing and does
                     not count. It hangs on the VQGAN: compare models that share one.
+                    mean_perplexity, of the totals: that of each sentence, averaged, as
+                    the paper's own script does it.
     lvm-pairs       A line for each task of pairs whose lines name the truth: the model
                     answers the query, by default greedily, and is compared at its own
                     size. perplexity is that of the true answers.
@@ -189,7 +191,8 @@ def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[s
         raise ItemError("bad_record", "no sentence could be measured; the warnings, and the lines of --each, say why")
     if not tally.sentences:
         raise UsageError("there is no sentence that can be measured; name folders of frames, videos, or lines of `visiontk lvm-prompt`")
-    about = {"model": models.lvm.name, "revision": models.lvm.revision, "context_frames": models.lvm.context_frames}
+    about: Record = {"model": models.lvm.name, **({"vqgan": models.lvm.vqgan} if models.lvm.vqgan else {})}
+    about |= {"revision": models.lvm.revision, "context_frames": models.lvm.context_frames}
     totals = {**tally.totals(), "failed": stats.failed, **about, "sampling": models.sampling.told()}
     features = models.features
     return totals | ({"features": {"model": features.name, "revision": features.revision}} if features else {})

@@ -76,6 +76,7 @@ class Tally:
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
         self.sentences = self.shortened = 0
+        self._perplexity = _Mean()  # of the sentences
 
     def add(self, one: Measured) -> Record:
         """One sentence more; returns what its line says."""
@@ -87,7 +88,10 @@ class Tally:
         self.shortened += one.left_out > 0
         alone = ByContext()
         alone.add(one.costs)
-        line: Record = {"task": one.task, **_figures(alone.whole())}
+        whole = alone.whole()
+        if whole.tokens:
+            self._perplexity.add(whole.perplexity)
+        line: Record = {"task": one.task, **_figures(whole)}
         if one.answer is not None:
             task.pairs.add(one.pairs)
             costs, answers = Costs(), _Answers()
@@ -129,7 +133,9 @@ class Tally:
         whole = Costs()
         for task in self._tasks.values():
             whole.join(task.costs.whole())
-        return {"protocol": PERPLEXITY, "sentences": self.sentences, **_figures(whole)}
+        mean = self._perplexity.value
+        by_sentence = {"mean_perplexity": mean} if math.isfinite(mean) else {}
+        return {"protocol": PERPLEXITY, "sentences": self.sentences, **_figures(whole), **by_sentence}
 
 
 def _figures(costs: Costs) -> Record:

@@ -107,7 +107,7 @@ def lvm_continue(
     """Continue a visual sentence: images in, the next images out.
 
     A large vision model reads images as tokens and writes on. All that is named or piped is one sentence, in its order; videos are their
-    frames. Each line of `visiontk lvm-prompt` is a sentence of its own, and several are made as one batch. One line per image.
+    frames. Each line of `visiontk lvm-prompt` is a sentence of its own, and several as long are made as one batch. One line per image.
 
     \b
     --pairs      analogies: image, answer, image, answer, ..., query; the answer of the query is made. An odd number of images.

@@ -262,6 +262,7 @@ class Making:
     def _value(self, work: _Work, frame: Frame, seconds: float) -> Record:
         """What stands under the stage's key."""
         value: Record = {"model": self.model.name, "revision": self.model.revision, "dtype": self.model.runtime.dtype_name}
+        value |= {"vqgan": self.model.vqgan} if self.model.vqgan else {}
         value |= self.plan.made_from(work.ready.sentence, frame.candidate, frame.number)
         value["context"] = list(frame.context)
         if work.prompt_nll is not None:

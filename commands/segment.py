@@ -16,10 +16,11 @@ from visiontk.artefacts import Naming
 from visiontk.errors import UsageError
 from visiontk.records import Record
 
-from . import classify_view, options, running, segment_clip_files, segment_outputs, segment_prompts, segment_view, writers
+from . import classify_view, options, running, segment_clip_files, segment_names, segment_prompts, segment_view, writers
 from .console import Report, introduce, say, warner
 from .segment_inputs import Run
-from .segment_outputs import Artefacts, Kind
+from .segment_names import Kind
+from .segment_outputs import Artefacts
 from .segment_rows import Rows
 from .segment_sheet import Sheet
 from .segment_stale import EarlierObjects
@@ -51,7 +52,7 @@ def segment(
             "For backward and both, the frames up to it wait in a temporary file.",
         ),
     ] = Direction.forward,
-    start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to track, from 0.")] = 0,
+    start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to track; the first of all is 0.")] = 0,
     end: Annotated[int | None, typer.Option("--end", metavar="N", min=0, help="Last frame to track.")] = None,
     sequence: Annotated[
         bool | None,
@@ -114,8 +115,9 @@ def segment(
       box:X0,Y0,X1,Y1          left, top, right and bottom edge
       mask:FILE.png            a mask of the picture's size; the numbers of an indexed one are ids
       auto                     everything; in a video, everything on its first frame
-    Without @FRAME a prompt is on the first frame that is tracked, with --direction backward on the last one (--end). Prompts with the
-    same #ID are of one object, those without are new ones. The first prompt of an object must show where it is.
+    Without @FRAME a prompt is on the first frame that is tracked, with --direction backward on the last one (--end). Frames count from 0,
+    in a folder too, whatever the names of its pictures say. Prompts with the same #ID are of one object, those without are new ones. The
+    first prompt of an object must show where it is.
 
     \b
     The same as JSON, in a file for --prompts, or in a line of the pipe as its "prompts". A line that has prompts is segmented by them, and
@@ -132,7 +134,10 @@ def segment(
       yolo      a text file of polygons for each picture or frame; the class is the id - 1
       npz       masks (N, height, width), ids, scores, and frames of a video
       coco      one JSON for the run, with RLE; the category is the id
-    -o is a folder, a file, or a template with {stem} {name} {parent} {frame} {index} {kind}.
+
+    -o is a folder, a file, or a template with {stem} {name} {parent} {frame} {index} {kind}. A file, and a template without {kind}, is for
+    the overlay, or for what alone has its suffix; all else has its kind behind that name, and one of several objects its id: q.png,
+    q-masks.png, q-cutout-4.png. A video has no {frame}. On a terminal the end of a run says where its files are.
 
     A folder whose pictures are numbered alike (00000.jpg, 00001.jpg, ...) and of one size is one video, and so are those of a pattern as
     frames/%05d.jpg; the overlay has 24 frames a second.
@@ -161,6 +166,7 @@ def segment(
     runtime = options.runtime(in_force, device, dtype, compile, None, seed, threads)
     names, pipe = running.inputs_or_pipe(inputs)
 
+    from visiontk import sources
     from visiontk.media.video import VIDEO_SUFFIXES
 
     key = running.stage_key(stage, "segment")
@@ -171,14 +177,14 @@ def segment(
     if pipe is None:  # whose records may have prompts of their own
         span.check_turn(asked.own)
     videos = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-    if videos:
-        segment_clip_files.check_name(out, kinds)
     if out == "-" and len(videos) > 1:
         raise UsageError(f"-o - has room for one video, and there are {len(videos)}; name a folder with -o")
-    naming = Naming(out, overwrite, aside=save is None and out is None)
+    reading = sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence, notice=None if quiet else say)
+    naming = Naming(out, overwrite, aside=save is None and out is None, kind_behind=True)
+    segment_names.check_inputs(names, out, kinds, reading)
     if held.counts:
         naming.go_on(held.files, partial(segment_clip_files.may_be_left_over, since=held.written))
-    sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and sys.stdout.isatty() and not quiet else None
+    sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and not quiet and _is_watched() else None
     earlier = EarlierObjects() if overwrite and not held.counts else None  # what is gone on with has files of its own there
     artefacts = Artefacts(kinds, naming, sheet, warner(quiet=quiet), earlier)
 
@@ -190,14 +196,13 @@ def segment(
     decisive |= {} if segmenter.runtime.dtype_name == segment_prompts.USUAL_DTYPE else {"dtype": segmenter.runtime.dtype_name}
     introduce(segmenter, quiet=quiet, verbose=verbose)
 
-    from visiontk import listing, sources
+    from .segment_total import count_frames
 
-    reading = sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence, notice=None if quiet else say)
     items = sources.from_arguments_whole(names, pipe, reading)
     rows, view = partial(segment_view.rows, key), partial(segment_view.view, key)
     form, writer = writers.choose(format, resume, segment_view.COLUMNS, rows, view, lambda: console, out)
-    count = partial(listing.count_frames, names, start, end)
-    report = Report("frames", quiet=quiet, count=count, on_stdout=form == "table" and sys.stdout.isatty(), verbose=verbose)
+    count, on_stdout = partial(count_frames, names, reading, asked.lines), form == "table" and sys.stdout.isatty()
+    report = Report("frames", quiet=quiet, count=count, held=lambda: held.taken, on_stdout=on_stdout, verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     with artefacts:
@@ -209,8 +214,13 @@ def segment(
 
 def _kinds(save: str | None, out: str | None) -> list[Kind]:
     if save is not None:
-        return segment_outputs.parse(save)
+        return segment_names.parse(save)
     return [Kind.overlay] if out is not None or sys.stdout.isatty() else []
+
+
+def _is_watched() -> bool:
+    """Whether a person sees what the run says. The lines may go elsewhere."""
+    return sys.stdout.isatty() or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def _check_options(span: segment_prompts.Span, kinds: list[Kind], out: str | None, resume: Path | None, every: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from visiontk.artefacts import write, writing, written_since
-from visiontk.errors import ItemError, OutputError, UsageError
+from visiontk.errors import ItemError, OutputError
 from visiontk.records import Record
 
-from . import interrupts, writers
-from .segment_outputs import CLIP_SUFFIXES, PER_OBJECT, SUFFIXES, Artefacts, Kind, Seen, other_suffix
+from . import interrupts, segment_names, writers
+from .segment_names import BARE, CLIP_SUFFIXES, PER_OBJECT, SUFFIXES, Kind
+from .segment_outputs import Artefacts, Seen
 from .segment_stale import Earlier
 
 if TYPE_CHECKING:
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
     from visiontk.media.mask_files import MaskArrays
     from visiontk.media.video import VideoFrame
     from visiontk.media.video_writer import VideoWriter
-
-# DAVIS lays masks out as VIDEO/00000.png, and SA-V as VIDEO/001/00000.png.
-BARE = (Kind.masks, Kind.binary)
-
-
-def check_name(out: str | None, kinds: Sequence[Kind]) -> None:
-    """Raise UsageError where ``-o`` names a file of another type than all that is saved of a video."""
-    suffixes = [CLIP_SUFFIXES.get(kind, ".json") for kind in kinds if kind in CLIP_SUFFIXES or kind is Kind.coco]
-    if given := other_suffix(out, kinds, suffixes):
-        cure = f"name a file that ends in {' or '.join(suffixes)}, or a folder" if suffixes else "name a folder, with a / at its end"
-        raise UsageError(f"-o {out}: what is saved of a video ({', '.join(kinds)}) is no {given} file; {cure}")
 
 
 def may_be_left_over(path: Path, since: float) -> bool:
@@ -67,12 +57,13 @@ class ClipFiles:
     not make are removed at the end.
 
     Raises:
-        ItemError: ``exists``, one of them is there and may not be replaced.
-        UsageError: ``-o`` names a file of another type.
+        ItemError: ``exists``, one of them is there and may not be replaced, or ``-o`` names a file of another type.
     """
 
     def __init__(self, artefacts: Artefacts, record: Record, index: int, clip: Clip, first: int, last: int | None, held: int = 0) -> None:
-        check_name(artefacts.naming.out, artefacts.kinds)
+        naming = artefacts.naming
+        if wrong := segment_names.wrong_for_clip(naming.out, artefacts.kinds):
+            raise ItemError("refused", wrong)
         self._artefacts, self._clip, self._first, self._last, self._held = artefacts, clip, first, last, held
         self._count, self._stopped = 0, False
         self._earlier: list[Earlier] = []
@@ -83,21 +74,17 @@ class ClipFiles:
         stems = [Path(line["path"]).stem for line in clip.lines or []]
         self._stems = stems if len(set(stems)) == len(stems) else []
         self._paths: dict[Kind, Path] = {}
-        naming = artefacts.naming
+        self._made: set[Kind] = set()
         if naming.out == "-":
             artefacts.take_output()
             return
         about = {key: value for key, value in record.items() if key != "frame"}
         if clip.lines is not None:  # the name of a folder, which may be "." or ".."
             about["path"] = os.path.abspath(record["path"])  # noqa: PTH100  Path.resolve would follow links to other names
-        bare: Path | None = None
-        for kind in artefacts.kinds:
-            if kind in BARE:
-                self._paths[kind] = bare = bare or naming.path(about, index, Kind.masks.shown if "{kind}" in (naming.out or "") else "", "")
-            elif kind is not Kind.coco:
-                self._paths[kind] = naming.path(about, index, kind.shown, CLIP_SUFFIXES.get(kind, ""))
-            if kind in SUFFIXES and kind not in CLIP_SUFFIXES:
-                self._earlier.append(Earlier(BARE if kind in BARE else [kind], self._paths[kind], self._stems))
+        self._paths = segment_names.of_clip(naming, artefacts.kinds, about, index)
+        for kind, path in self._paths.items():
+            if kind not in CLIP_SUFFIXES:
+                self._earlier.append(Earlier(BARE if kind in BARE else [kind], path, self._stems))
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +98,9 @@ class ClipFiles:
                     earlier.remove()
         if self._writer and self._writer.warning:
             self._artefacts.warn(self._writer.warning)
-        if self._writer and self._artefacts.sheet:
-            self._artefacts.sheet.note(self._paths[Kind.overlay])
+        for saved, path in self._paths.items():
+            if saved in self._made and os.path.lexists(path):
+                self._artefacts.note(saved, [str(path) if saved in CLIP_SUFFIXES else f"{path}/"])
 
     def add(self, record: Record, frame: VideoFrame, seen: Seen) -> Record:
         """Write what there is of one frame; returns its files by kind, as the line names them. Raises OutputError."""
@@ -127,6 +115,7 @@ class ClipFiles:
             elif kind is not Kind.coco:
                 paths = [self._write(kind, frame.index, number, save) for number, save in seen.contents(kind, drawn)]
                 files[kind.value] = paths if kind in PER_OBJECT else paths[0]
+        self._made |= {kind for kind in self._artefacts.kinds if files.get(kind.value)}
         self._count += 1
         return files | self._artefacts.add_to_coco(record, seen)
 

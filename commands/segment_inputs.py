@@ -21,7 +21,7 @@ from .segment_clip_files import ClipFiles
 from .segment_outputs import Artefacts, Seen
 from .segment_prompts import Prompts
 from .segment_rows import Rows
-from .segment_tracking import Job, Tracked, track
+from .segment_tracking import Job, Tracked, no_frame, no_start, track
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,11 +112,14 @@ class Run:
             found, texts = self.prompts.of_clip(item.record, clip.lines or ())
             if texts is None and clip.lines and self.prompts.texts != [segment_prompts.DEFAULT]:
                 self.artefacts.warn(f"{item.where}: lines of it have prompts of their own, so that --prompt and --prompts are left out")
+            if told := self.prompts.left_out(clip.lines or ()):
+                self.artefacts.warn(f"{item.where}: {told}")
             held = self._held_lines(item, clip)
             if self._is_held(clip, found, held):
                 return
             if held and not clip.again:
                 self._check_live(item.record, len(held))
+            _check_end(clip, found, self.prompts.span.start)
             with (
                 closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames,  # type: ignore[type-var]
                 closing(self._tracked(item, clip, found, frames, len(held))) as answers,
@@ -141,7 +144,7 @@ class Run:
         span = self.prompts.span
         first = next(frames, None)
         if first is None:
-            raise ItemError("no_frame", f"the video ends before frame {span.start}; choose another --start")
+            raise no_start(span.start, pictures=clip.lines is not None)
         wanted = segment_prompts.resolve(found, first.image.width, first.image.height)
         job = Job(wanted, segment_prompts.auto_frame(found), self.everything, self.every, span, clip.lines is not None)
         frames = itertools.chain((first,), frames)
@@ -206,6 +209,15 @@ class Run:
 
 def _itself(payload: Image | Clip) -> Image | Clip:
     return payload
+
+
+def _check_end(clip: Clip, found: Sequence[Prompt], start: int) -> None:
+    """Raise ItemError for a start or a prompt past the end, where that is known before the first frame is tracked."""
+    late = max([start, *(prompt.frame for prompt in found)])
+    most = clip.ends_before(late) if late else None
+    if most is not None:
+        pictures = clip.lines is not None
+        raise no_start(start, pictures=pictures) if most <= start else no_frame(late, most - 1, pictures=pictures)
 
 
 def _value(one: ObjectMask) -> Record:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from visiontk.artefacts import Naming, is_folder, write, writing
+from visiontk.artefacts import Naming, is_same, write, writing
 from visiontk.errors import ItemError, UsageError
 from visiontk.records import Record
 
-from . import interrupts, writers
+from . import interrupts, segment_names, writers
+from .segment_names import CLIP_SUFFIXES, PER_OBJECT, SUFFIXES, Kind
 from .segment_sheet import Sheet
 
 if TYPE_CHECKING:
@@ -27,43 +27,6 @@ if TYPE_CHECKING:
     from .segment_stale import EarlierObjects
 
 Save = Callable[[BinaryIO], object]
-
-
-class Kind(StrEnum):
-    overlay = "overlay"
-    masks = "masks"
-    binary = "binary"
-    coco = "coco"
-    yolo = "yolo"
-    cutout = "cutout"
-    npz = "npz"
-
-    @property
-    def shown(self) -> str:
-        """What it shows, as the file's name says it; an array of masks says the rest with its suffix."""
-        return "masks" if self is Kind.npz else self.value
-
-
-PER_OBJECT = (Kind.binary, Kind.cutout)
-CLIP_SUFFIXES = {Kind.overlay: ".mp4", Kind.npz: ".npz"}  # of what is one file of a clip; others are folders
-SUFFIXES = {Kind.overlay: ".png", Kind.masks: ".png", Kind.binary: ".png", Kind.cutout: ".png", Kind.yolo: ".txt", Kind.npz: ".npz"}
-
-
-def parse(text: str) -> list[Kind]:
-    """``--save``. Raises UsageError."""
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in list(Kind):
-            raise UsageError(f"--save {text}: there is no kind {name!r}; use {', '.join(Kind)}, with commas between several")
-    return [kind for kind in Kind if kind in names]
-
-
-def other_suffix(out: str | None, kinds: Sequence[Kind], suffixes: Collection[str]) -> str | None:
-    """The suffix of the file or template that ``-o`` names, where it is none of those that the kinds have."""
-    if out is None or out == "-" or not kinds or ("{" not in out and is_folder(out)):
-        return None
-    given = Path(out).suffix.lower()
-    return given if given and given not in suffixes else None
 
 
 @dataclass(frozen=True)
@@ -141,9 +104,9 @@ class Artefacts:
         self._stack = ExitStack()
         self._coco: Coco | None = None
         self._on_output = 0
-        about = ("run", Kind.coco.shown) if "{kind}" in (naming.out or "") else (Kind.coco.shown, "")
+        self._plain = segment_names.plain(naming.out, kinds, SUFFIXES)
         try:
-            self._coco_path = naming.path({"path": about[0]}, 0, about[1], ".json") if Kind.coco in kinds else Path()
+            self._coco_path = segment_names.of_run(naming) if Kind.coco in kinds else Path()
         except ItemError as error:
             raise UsageError(error.message) from error
 
@@ -160,6 +123,8 @@ class Artefacts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with interrupts.held():
             self._stack.__exit__(kind, error, trace)
+            if self._coco and (kind is None or self._coco.images):
+                self.note(Kind.coco, [str(self._coco_path)])
             if self.sheet:
                 self.sheet.write()
 
@@ -167,11 +132,11 @@ class Artefacts:
         """Write the files of one picture; returns them by kind, as the line names them.
 
         Raises:
-            ItemError: ``exists``.
+            ItemError: ``exists``, or the name that is given is of another type than all that is saved of a picture.
             OutputError: a file cannot be written.
-            UsageError: the name that is given is of another type than all that is saved of a picture.
         """
-        self._check_name(record)
+        if wrong := segment_names.wrong_for_picture(self.naming.out, self.kinds, record):
+            raise ItemError("refused", wrong)
         drawn = self.draw(record, seen)
         if self.naming.out == "-":
             assert drawn is not None
@@ -180,7 +145,7 @@ class Artefacts:
             return {Kind.overlay.value: "-"}
         # All names first: nothing is written of an item when one of its files exists already.
         planned = [
-            (kind, self.naming.path(record, index, f"{kind}-{number}" if number else kind.shown, SUFFIXES[kind]), save)
+            (kind, self.naming.path(record, index, self._called(kind, number, seen), SUFFIXES[kind]), save)
             for kind in self.kinds
             if kind is not Kind.coco
             for number, save in seen.contents(kind, drawn)
@@ -193,6 +158,8 @@ class Artefacts:
             else:
                 files[kind.value] = str(path)
         self._remove_earlier(record, index, {path for _, path, _ in planned})
+        for saved in self.kinds:
+            self.note(saved, [str(path) for kind, path, _ in planned if kind is saved])
         return files | self.add_to_coco(record, seen)
 
     def lacks(self, files: Sequence[str]) -> bool:
@@ -200,22 +167,28 @@ class Artefacts:
         late = {CLIP_SUFFIXES[kind] for kind in self.kinds if kind in CLIP_SUFFIXES}
         return any(Path(file).suffix.lower() in late and not Path(file).exists() for file in files)
 
-    def _check_name(self, record: Record) -> None:
-        suffixes = [*dict.fromkeys(SUFFIXES.get(kind, ".json") for kind in self.kinds)]
-        if given := other_suffix(self.naming.out, self.kinds, suffixes):
-            path, cure = record.get("path"), f"name one that ends in {' or '.join(suffixes)}, or a folder"
-            shown = f"{path} is a picture"
-            if "frame" in record:
-                shown, cure = f"the line is of one frame of {path}", f"name {path} itself to track through it, take --sequence, or {cure}"
-            raise UsageError(f"-o {self.naming.out}: {shown}, and what is saved of it ({', '.join(self.kinds)}) is no {given} file; {cure}")
+    def _called(self, kind: Kind, number: int, seen: Seen) -> str:
+        """What a file's name says of it: the kind and the object; nothing where ``-o`` names just this one."""
+        if kind is self._plain and (number == 0 or len(seen.objects) == 1):
+            return ""
+        return f"{kind}-{number}" if number else kind.shown
 
     def _remove_earlier(self, record: Record, index: int, written: Collection[Path]) -> None:
         """What is left of objects that the picture has no more, where names say which object a file is of. Raises OutputError."""
-        out = self.naming.out
-        if self._earlier and (out is None or ("{kind}" in out if "{" in out else is_folder(out))):
-            for kind in PER_OBJECT:
-                if kind in self.kinds:
-                    self._earlier.remove(self.naming.name(record, index, f"{kind}-0", SUFFIXES[kind]), written)
+        if self._earlier is None:
+            return
+        for kind in PER_OBJECT:
+            if kind in self.kinds:
+                self._earlier.remove(self.naming.name(record, index, f"{kind}-0", SUFFIXES[kind]), written)
+            if kind is self._plain:
+                only = self.naming.free_name(record, index, "", SUFFIXES[kind])  # of a picture that had one object
+                if only and not is_same(only, record.get("path")):
+                    self._earlier.remove_one(only)
+
+    def note(self, kind: Kind, files: Sequence[str]) -> None:
+        """Files of one item, or a folder, which ends in a slash: the end of the run says where they are."""
+        if self.sheet:
+            self.sheet.places.note(kind, files)
 
     def draw(self, record: Record, seen: Seen) -> Image | None:
         """The overlay, where one is to be saved; the contact sheet gets its share."""

@@ -30,6 +30,7 @@ USUAL_DTYPE = "fp32"  # lines say which other one it was
 _SAYS_FRAME = re.compile(r"@\d+(#\d+)?\s*$")
 _BINARY = ([1], [255])  # the values of a mask that shows one object and does not number it
 _VOID = 255
+_MOST_NAMED = 8  # frames in a message
 _MOST_GREYS = 64  # a grey picture with more values has soft edges, and does not number objects
 
 
@@ -54,18 +55,29 @@ class Span:
         """The first frame after it; None where it has no end."""
         return None if self.end is None else self.end + 1
 
+    @property
+    def tracked(self) -> str:
+        """In words, for messages."""
+        return f"frames {self.start} to {'the last' if self.end is None else self.end} are tracked; see --start and --end"
+
+    def has(self, frame: int) -> bool:
+        return self.start <= frame and (self.end is None or frame <= self.end)
+
     def check(self, found: Sequence[Prompt]) -> None:
         """Raise UsageError for prompts outside of it, and for ``auto`` where it cannot go."""
         for prompt in found:
-            if prompt.frame < self.start or (self.end is not None and prompt.frame > self.end):
-                last = "the last" if self.end is None else self.end
-                tracked = f"frames {self.start} to {last} are tracked; see --start and --end"
-                raise UsageError(f'the prompt "{prompt.text}" is on frame {prompt.frame}, and {tracked}')
-        for prompt in self._starts(found):
-            if prompt.points and not prompt.box and not any(point.positive for point in prompt.points):
+            if not self.has(prompt.frame):
+                raise UsageError(f'the prompt "{prompt.text}" is on frame {prompt.frame}, and {self.tracked}')
+        starts = self._starts(found)
+        for prompt in starts:
+            if not _shows(prompt):
                 what = f"says where object {prompt.object_id} is not, and nothing says where it is"
-                raise UsageError(f'the prompt "{prompt.text}" {what}; add a point on it, as in point:X,Y-X,Y')
+                cure = f"add a point on it, as in point:X,Y-X,Y{self._or_correct(prompt, starts)}"
+                raise UsageError(f'the prompt "{prompt.text}" {what}; {cure}')
         seeds = [prompt.frame for prompt in found if prompt.auto]
+        if len(seeds) > 1 and self.direction == "forward":
+            cure = f"give it once, with --auto-every {seeds[1] - seeds[0]} to look again on the way"
+            raise UsageError(f"auto starts the tracking, and is on the frames {_some(seeds)}; {cure}")
         others = {prompt.frame for prompt in found}
         if seeds and (seeds[-1] > min(others) if self.direction == "forward" else len(others) > 1):
             raise UsageError("auto starts the tracking; give no prompts on earlier frames, and with --direction none on other frames")
@@ -81,6 +93,16 @@ class Span:
         backward = self.direction == "backward"
         ordered = sorted((prompt for prompt in found if not prompt.auto), key=lambda prompt: prompt.frame, reverse=not backward)
         return list({prompt.object_id: prompt for prompt in ordered}.values())
+
+    def _or_correct(self, prompt: Prompt, starts: Sequence[Prompt]) -> str:
+        """The other cure of a prompt that is a new object only because it names none: the number of one that is there already."""
+        way = -1 if self.direction == "backward" else 1
+        there = [one.object_id for one in starts if _shows(one) and way * one.frame <= way * prompt.frame]
+        if not prompt.numbered or not there:
+            return ""
+        first = min(number for number in there if number is not None)
+        given = f"end it with #{first}" if prompt.text.lstrip().startswith("point") else f'give it "object": {first}'
+        return f", or {given} to correct object {first}"
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,22 @@ class Prompts:
         if texts is not None:
             self.span.check_turn(found)
         return found, texts
+
+    def lines(self, frames: int) -> int:
+        """How many lines a video of so many frames comes to by the prompts of the command line; one where it is too short for them."""
+        last = max((prompt.frame for prompt in self.own), default=self.span.start)
+        if max(last, self.span.start) >= frames:
+            return 1
+        stop = last + 1 if self.span.direction == "backward" and self.own else self.span.stop
+        return min(frames, frames if stop is None else stop) - self.span.start
+
+    def left_out(self, lines: Sequence[Record]) -> str | None:
+        """What is to be said of the prompts of lines that are not tracked."""
+        frames = [number for number, line in enumerate(lines) if line.get("prompts") and not self.span.has(number)]
+        if not frames:
+            return None
+        whose = f"of the line on frame {frames[0]}" if len(frames) == 1 else f"of {len(frames)} lines, on the frames {_some(frames)},"
+        return f"the prompts {whose} are left out, as {self.span.tracked}"
 
     def _of_lines(self, lines: Sequence[Record]) -> list[Prompt]:
         """What lines ask for, each on its own frame, of those that are tracked. Each is about one picture, of which that is frame 0."""
@@ -314,6 +352,15 @@ def _from_json(value: object, where: str, first: int, *, loose: bool = False) ->
     found = grammar.read_json(value, where, loose=loose)
     assert isinstance(value, list)
     return [_on_frame(prompt, first, said="frame" in entry) for prompt, entry in zip(found, value, strict=True)]
+
+
+def _shows(prompt: Prompt) -> bool:
+    """Whether it says where its object is, and not only where it is not."""
+    return not prompt.points or prompt.box is not None or any(point.positive for point in prompt.points)
+
+
+def _some(frames: Sequence[int]) -> str:
+    return ", ".join(map(str, frames[:_MOST_NAMED])) + (", ..." if len(frames) > _MOST_NAMED else "")
 
 
 def _load(file: Path) -> Any:

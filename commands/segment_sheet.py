@@ -9,6 +9,7 @@ from visiontk.artefacts import DEFAULT_FOLDER, Naming, is_folder, write
 from visiontk.records import Record
 
 from .console import say
+from .segment_places import Places
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +29,7 @@ class Sheet:
         self._naming = Naming(_folder(out), overwrite, aside=True)
         self._seen, self._stride = 0, 1
         self._pictures: list[tuple[Image, str]] = []
-        self._videos: list[Path] = []
+        self.places = Places()
 
     def wants_next(self) -> bool:
         """Whether the overlay of the next item is wanted; to be asked once for each."""
@@ -44,16 +45,11 @@ class Sheet:
             self._pictures = self._pictures[::2]
             self._stride *= 2
 
-    def note(self, video: Path) -> None:
-        """An overlay to play, of which the end of the run says where it is."""
-        if len(self._videos) < MOST:
-            self._videos.append(video)
-
     def write(self) -> None:
-        """Write the sheet, and say where it and the videos are. Raises OutputError."""
-        for video in self._videos:
-            say(f"an overlay is in {video}")
-        if not self._pictures:
+        """Say where the run's files are, and write the sheet, if there is more than one picture for it. Raises OutputError."""
+        for line in self.places.lines():
+            say(line)
+        if len(self._pictures) < 2:
             return
         from visiontk.media.overlay import contact_sheet
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from visiontk.errors import OutputError
 
-from .segment_outputs import PER_OBJECT, SUFFIXES, Kind
+from .segment_names import PER_OBJECT, SUFFIXES, Kind
 
 _NUMBERED = re.compile(r"(.*?)\d+", re.DOTALL)
 _OBJECT = re.compile(r"\d{3,}")
-_OF_OBJECT = re.compile(rf"(.*(?:{'|'.join(PER_OBJECT)})-)[1-9]\d*\.png", re.DOTALL)
+_OF_OBJECT = re.compile(rf"(.*(?:{'|'.join(PER_OBJECT)})-)[1-9]\d*\.(?i:png)", re.DOTALL)
 
 
 class Earlier:
@@ -69,6 +69,10 @@ class EarlierObjects:
         if nobody.stem.endswith("-0"):
             for path in sorted(self._folders[nobody.parent].pop(nobody.stem[:-1], set()).difference(written)):
                 _remove(path)
+
+    def remove_one(self, path: Path) -> None:
+        """Remove the file of a picture's only object if it is visiontk's own. Raises OutputError."""
+        _remove(path)
 
     def _listed(self, folder: Path) -> dict[str, set[Path]]:
         """Files by their names up to the object's number."""

@@ -125,8 +125,7 @@ class Feed:
             raise self._error
         late = [prompt.frame for prompt in job.prompts] + ([] if job.auto_frame is None else [job.auto_frame])
         if late and (self.last is None or max(late) > self.last):
-            ends = "there is none" if self.last is None else f"the last one is {self.last}"
-            raise ItemError("no_frame", f"a prompt is on frame {max(late)}, and {ends}; name an earlier one after its @, or with --end")
+            raise no_frame(max(late), self.last, pictures=job.pictures)
 
     def _check_size(self, image: Image) -> None:
         self._size = self._size or image.size
@@ -134,6 +133,23 @@ class Feed:
             was, now = (f"{width}x{height}" for width, height in (self._size, image.size))
             cure = "make all of one size, or take them one by one with --no-sequence" if self._pictures else "encode it anew at one size"
             raise ItemError("broken", f"the frame has {now} pixels and the first one {was}; {cure}")
+
+
+def no_frame(frame: int, last: int | None, *, pictures: bool) -> ItemError:
+    """Says that a video has no such frame as a prompt is on, and which is its last; None where there is none."""
+    ends = "there is none" if last is None else f"the last one is {last}"
+    return ItemError(
+        "no_frame", f"a prompt is on frame {frame}, and {ends}{_counted_so(pictures)}; name an earlier one after its @, or with --end"
+    )
+
+
+def no_start(start: int, *, pictures: bool) -> ItemError:
+    """Says that a video has no such frame as tracking is to start on."""
+    return ItemError("no_frame", f"the video ends before frame {start}{_counted_so(pictures)}; choose another --start")
+
+
+def _counted_so(pictures: bool) -> str:
+    return ", as frames count from 0 whatever their names say" if pictures else ""
 
 
 def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Iterator[Tracked]:

@@ -16,12 +16,17 @@ COLUMNS = ["path", "frame", "time", "id", "area", "x0", "y0", "x1", "y1", "score
 
 def rows(key: str, record: Record) -> list[list[object]]:
     """One row per object, its box empty where it is hidden; one row for an item without any, with its error if it failed."""
-    about = [record.get("path", record.get("input", "")), record.get("frame", ""), record.get("time", "")]
     value = record.get(key, {})
+    about = [record.get("path", record.get("input", "")), _frame(key, record), record.get("time", "")]
     if "error" in value:
         return [[*about, *[""] * 11, value["error"]["message"]]]
     found = [[*about, *_cells(one), ""] for one in value.get("objects", [])]
     return found or [[*about, *[""] * 12]]
+
+
+def _frame(key: str, record: Record) -> object:
+    """The number of a frame of a video; of one that is a picture of its own, its place among them, which the stage says."""
+    return record.get("frame", record.get(key, {}).get("frame", ""))
 
 
 def _cells(one: Record) -> list[object]:
@@ -36,7 +41,8 @@ def view(key: str, record: Record) -> RenderableType:
     from visiontk.media.overlay import colour
 
     line = Text.assemble((printable(str(record.get("path", record.get("input", "?")))), "bold"))
-    line.append(f"  frame {record['frame']}" if "frame" in record else "", "dim")
+    frame = _frame(key, record)
+    line.append("" if frame == "" else f"  frame {frame}", "dim")
     line.append(f"  {record['time']:.2f} s" if "time" in record else "", "dim")
     value = record.get(key, {})
     if "error" in value:

@@ -128,6 +128,7 @@ def test_perplexity_by_context_is_that_of_transformers(evaluate: Evaluate, lvm: 
     totals = result.records[-1]
     assert (totals["sentences"], totals["frames"], totals["tokens"], totals["failed"]) == (3, 13, 13 * TOKENS - 3, 0)
     assert totals["perplexity"] == pytest.approx(math.exp(np.nanmean(whole)), rel=1e-4)
+    assert totals["mean_perplexity"] == pytest.approx(np.mean([math.exp(np.nanmean(one)) for one in costs]), rel=1e-4)
     assert totals["model"] == str(folder) and totals["context_frames"] == FRAMES and totals["revision"].startswith("sha256:")
 
 
@@ -149,6 +150,7 @@ def test_the_two_networks_may_be_named_apart(evaluate: Evaluate, run: Run, folde
     save_frames("row", 4, seed=1)
     apart = run("eval", "lvm", "-m", folder / "llama", "--vqgan", folder / "vqgan", "row")
     assert of(apart) == of(evaluate("row"))
+    assert (apart.records[-1]["model"], apart.records[-1]["vqgan"]) == (str(folder / "llama"), str(folder / "vqgan"))
 
 
 def test_stride_and_frames_choose_frames(evaluate: Evaluate, bunny: Path) -> None:

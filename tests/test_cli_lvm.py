@@ -522,7 +522,8 @@ def test_the_two_networks_may_be_named_apart(run: Run, go_on: Run, valid: Valid,
     (record,) = valid(apart(folder / "vqgan"))
     (whole,) = valid(go_on(*names, "-o", "whole/"))
     assert Path(record["path"]).read_bytes() == Path(whole["path"]).read_bytes()
-    assert record["lvm"]["model"] == str(folder / "llama") and record["lvm"]["revision"] == whole["lvm"]["revision"]
+    assert (record["lvm"]["model"], record["lvm"]["vqgan"]) == (str(folder / "llama"), str(folder / "vqgan"))
+    assert record["lvm"]["revision"] == whole["lvm"]["revision"] and "vqgan" not in whole["lvm"]
     Path("held.jsonl").write_text(json.dumps(record) + "\n")
     other = make_lvm(Path("other"), frames=CONTEXT, seed=1)
     result = apart(other, "--resume", "held.jsonl")

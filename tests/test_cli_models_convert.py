@@ -232,7 +232,8 @@ def test_a_model_that_is_broken_leaves_nothing(convert: Run, what: str) -> None:
         (
             [LLAMA],
             4,
-            "the folder LVM_ckpts holds one network alone; name the other as well (--vqgan; for models convert lvm after the LLaMA), or a folder of both",
+            "the folder LVM_ckpts holds one network alone; "
+            "name the other as well (--vqgan; for models convert lvm after the LLaMA), or a folder of both",
         ),
         ([LLAMA, "lvm-8b"], 4, "lvm-8b is no catalog name, folder or hub id, of which the VQGAN could come; name one of these"),
         ([LLAMA, VQGAN / "pytorch_model.bin"], 4, "vqvae_ckpts/pytorch_model.bin is a file; name the folder of the VQGAN"),

@@ -69,6 +69,12 @@ def save_frames(folder: str, names: Sequence[str] | None = None) -> str:
     return folder
 
 
+def save_animation(path: str, frames: int) -> str:
+    first, *others = [picture(number) for number in range(frames)]
+    first.save(path, save_all=True, append_images=others, duration=100)
+    return path
+
+
 def red_at(frame: int) -> str:
     """A prompt on the red square."""
     place = box("red", frame)
@@ -569,6 +575,18 @@ def test_a_row_for_each_object_and_frame(run: Run, trackers: list[ColourTracker]
         assert (rows[-1]["path"], rows[-1]["error"]) == ("gone.png", "there is no such file")
 
 
+def test_frames_that_are_pictures_have_their_numbers_in_rows_and_in_the_view(run: Run, trackers: list[ColourTracker]) -> None:
+    save_frames("in", ["00007.png", "00008.png", "00009.png"])
+    rows = csv.DictReader(io.StringIO(run("segment", "in", "-p", red_at(1), "--format", "csv").stdout.decode(), newline=""))
+    assert [(row["path"], row["frame"], row["id"]) for row in rows] == [
+        ("in/00007.png", "0", ""),
+        ("in/00008.png", "1", "1"),
+        ("in/00009.png", "2", "1"),
+    ]
+    text = run("segment", "in", "-p", red_at(1), "--format", "table").stdout.decode()
+    assert [line.split("  ")[:2] for line in text.splitlines()[:2]] == [["in/00007.png", "frame 0"], ["in/00008.png", "frame 1"]]
+
+
 def test_the_view_for_people(run: Run, trackers: list[ColourTracker]) -> None:
     text = run("segment", save_clip("clip.mp4"), "gone.png", "-p", red_at(1), "--format", "table").stdout.decode()
     picture(6).save("a.png")
@@ -604,7 +622,9 @@ def test_the_view_for_people(run: Run, trackers: list[ColourTracker]) -> None:
         (["-p", "point:5,5@0#1", "-p", "point:-5,5@3#1", "--direction", "backward"], ["point:-5,5@3#1", "where object 1 is not"]),
         (["-p", "point@9", "--end", "5"], ["point@9", "--end"]),
         (["--start", "5", "--end", "4"], ["--end 4"]),
-        (["-p", "auto@9", "-p", "point@3"], ["auto"]),
+        (["-p", "auto@9", "-p", "point@3"], ["auto starts the tracking; give no prompts on earlier frames"]),
+        (["-p", "auto@2", "-p", "auto@5", "-p", "auto@9"], ["auto", "on the frames 2, 5, 9", "give it once", "--auto-every 3"]),
+        (["-p", "auto@0", "-p", "auto@3", "--direction", "both"], ["auto", "with --direction none on other frames"]),
         (["-p", "auto", "--auto-every", "2", "--direction", "both"], ["--auto-every"]),
         (["--auto-every", "2"], ["--auto-every", "auto"]),
         (["--min-iou", "0.5"], ["--min-iou", "auto"]),
@@ -626,6 +646,22 @@ def test_usage_errors_come_before_the_model_is_loaded(
     assert (result.code, result.stdout, trackers) == (2, b"", [])
     assert all(word in result.error for word in words), result.error
     assert not Path("x.jsonl").exists()
+
+
+def test_a_correction_that_names_no_object_is_told_to(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(0).save("a.png")
+    on, beside = "point:9,13", "point:-60,30"
+    cure = ", or end it with #1 to correct object 1"
+    assert run("segment", "a.png", "-p", on, "-p", f"{beside}@3").error == (
+        f'the prompt "{beside}@3" says where object 2 is not, and nothing says where it is; add a point on it, as in point:X,Y-X,Y{cure}'
+    )
+    assert run("segment", "a.png", "-p", f"{on}@5", "-p", f"{beside}@3", "--direction", "backward").error.endswith(cure)
+    Path("p.json").write_text(json.dumps([{"points": [[60, 30]], "labels": [0], "frame": 3}]))
+    said = run("segment", "a.png", "-p", f"{on}#7", "--prompts", "p.json").error
+    assert said.endswith(', or give it "object": 7 to correct object 7')
+    for other in ([f"{beside}@3"], [f"{on}@5", f"{beside}@3"], [on, f"{beside}@3#2"]):
+        said = run("segment", "a.png", *(word for prompt in other for word in ("-p", prompt))).error
+        assert said.endswith("as in point:X,Y-X,Y"), "there is none to be corrected, or another was meant"
 
 
 def test_backward_from_the_first_frame_in_a_pipe(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
@@ -713,19 +749,41 @@ def test_prompts_that_do_not_fit_one_picture_of_many_are_its_error(run: Run, tra
 
 
 def test_a_prompt_past_the_end(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    """It fails before the first frame is tracked, and where only decoding tells the length, after the last one."""
     save_clip("clip.mp4")
-    records = valid(run("segment", "clip.mp4", "-p", red_at(0), "-p", "point:5,5@40"), 3)
-    assert [boxes(record) for record in records[:-1]] == [{1: box("red", number)} for number in range(FRAMES)]
-    assert records[-1]["frame"] == FRAMES
-    assert error(records[-1]) == (
-        "no_frame",
-        "a prompt is on frame 40, and the last one is 11; name an earlier one after its @, or with --end",
-    )
-    for direction in ("backward", "both"):
-        (only,) = valid(run("segment", "clip.mp4", "-p", "point:5,5@40", "--direction", direction), 3)
-        assert error(only)[0] == "no_frame"
-    (late,) = run("segment", "clip.mp4", "--start", "40").records
+    save_animation("a.gif", 6)
+    told = "a prompt is on frame 40, and the last one is {}; name an earlier one after its @, or with --end"
+    for name, frame in (("clip.mp4", 11), ("a.gif", 5)):
+        for direction in ("forward", "backward", "both"):
+            (only,) = valid(run("segment", name, "-p", red_at(0), "-p", "point:5,5@40", "--direction", direction), 3)
+            assert (only["path"], "frame" in only, error(only)) == (name, False, ("no_frame", told.format(frame)))
+        (late,) = run("segment", name, "--start", "40").records
+        assert error(late) == ("no_frame", "the video ends before frame 40; choose another --start")
+    assert not any(tracker.asked for tracker in trackers)
+    save_clip("clip.mkv")
+    *records, last = valid(run("segment", "-", "-p", red_at(0), "-p", "point:5,5@40", stdin=Path("clip.mkv").read_bytes()), 3)
+    assert [boxes(record) for record in records] == [{1: box("red", number)} for number in range(FRAMES)]
+    assert (last["frame"], error(last)) == (FRAMES, ("no_frame", told.format(11)))
+    (late,) = run("segment", "-", "--start", "40", stdin=Path("clip.mkv").read_bytes()).records
     assert error(late) == ("no_frame", "the video ends before frame 40; choose another --start")
+
+
+def test_frames_of_a_folder_count_from_0_whatever_their_names_say(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    save_frames("in", [f"{number:05d}.png" for number in range(10, 16)])
+    for arguments in (["in"], ["in/%05d.png"], [*(f"in/{number:05d}.png" for number in range(10, 16)), "--sequence"]):
+        (only,) = valid(run("segment", *arguments, "-p", "point@10"), 3)
+        assert (only["path"], error(only)) == (
+            "in",
+            (
+                "no_frame",
+                "a prompt is on frame 10, and the last one is 5, as frames count from 0 whatever their names say; "
+                "name an earlier one after its @, or with --end",
+            ),
+        )
+        (only,) = valid(run("segment", *arguments, "--start", "10"), 3)
+        told = "the video ends before frame 10, as frames count from 0 whatever their names say; choose another --start"
+        assert error(only) == ("no_frame", told)
+    assert not any(tracker.asked for tracker in trackers)
 
 
 @pytest.mark.parametrize("direction", ["forward", "both"])
@@ -930,9 +988,9 @@ def test_frames_that_an_earlier_stage_named_are_tracked_as_one_sequence(run: Run
     assert [{key: value for key, value in record.items() if key != "segment"} for record in records] == lines
     assert [boxes(record)[1] for record in records] == [box("red", number) for number in (1, 3, 4, 5)]
     assert len(trackers[-1].asked) == 1 and [path.name for path in Path("out").iterdir()] == ["clip-overlay.mp4"]
-    refused = run("segment", "-p", "point:13,13", "-o", "one.mp4", stdin=send(lines))
-    assert refused.code == 2 and "the line is of one frame of clip.mp4" in refused.error
-    assert "name clip.mp4 itself to track through it, take --sequence, or" in refused.error
+    refused = valid(run("segment", "-p", "point:13,13", "-o", "one.mp4", stdin=send(lines)), 3)
+    assert all("the line is of one frame of clip.mp4" in error(record)[1] for record in refused)
+    assert "name clip.mp4 itself to track through it, take --sequence, or" in error(refused[0])[1]
 
 
 def test_lines_of_a_sequence_that_breaks_keep_what_an_earlier_stage_found(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
@@ -986,6 +1044,27 @@ def test_each_line_of_a_sequence_may_have_prompts(run: Run, trackers: list[Colou
     del lines[LATE]["prompts"]
     part = valid(run("segment", "-", "--sequence", "--start", "2", stdin="\n".join(map(json.dumps, lines)).encode()))
     assert [boxes(record) for record in part] == [{}] * (FRAMES - 2), "that of a frame before --start moves to no other"
+
+
+def test_prompts_on_lines_of_a_sequence_that_are_not_tracked_are_told(run: Run, trackers: list[ColourTracker]) -> None:
+    save_frames("in")
+    lines: list[Record] = [{"path": f"in/{number:05d}.png"} for number in range(FRAMES)]
+    for number in (0, LATE, 11):
+        lines[number]["prompts"] = [{"object": 1, "points": [[60, 34]]}]
+    lines[1]["prompts"] = []
+
+    def warnings(*arguments: str) -> list[str]:
+        return [line for line in run("segment", "-", "--sequence", *arguments, stdin=send(lines)).stderr.splitlines() if "warning" in line]
+
+    assert warnings() == []
+    assert warnings("--start", "2") == [
+        "visiontk: warning: in: the prompts of the line on frame 0 are left out, as frames 2 to the last are tracked; see --start and --end"
+    ]
+    assert warnings("--start", "2", "--end", "10") == [
+        "visiontk: warning: in: the prompts of 2 lines, on the frames 0, 11, are left out, as frames 2 to 10 are tracked; "
+        "see --start and --end"
+    ]
+    assert warnings("--start", "2", "--quiet") == []
 
 
 def test_pictures_that_are_named_out_of_order_are_told(run: Run, trackers: list[ColourTracker]) -> None:

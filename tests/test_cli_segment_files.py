@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,10 +315,121 @@ def test_names_templates_and_one_file(run: Run, trackers: list[ColourTracker]) -
         "m/b.png",
     ]
     assert files(run("segment", "a.png", "-p", "point:15,15", "--save", "cutout", "-o", "red.png")) == [{"cutout": ["red.png"]}]
-    assert files(run("segment", "a.png", *POINTS, "--save", "cutout", "-o", "x.png")) == [{"cutout": ["x.png", "x-2.png"]}]
     assert files(run("segment", "a.png", *POINTS, "--save", "masks")) == [{"masks": "visiontk-out/a-masks.png"}]
     assert files(run("segment", "a.png", *POINTS, "--save", "masks", "-o", "BIG.PNG")) == [{"masks": "BIG.PNG"}]
     assert files(run("segment", "a.png", *POINTS, "--save", "masks", "-o", "{stem}-t.PNG")) == [{"masks": "a-t.PNG"}]
+
+
+BOTH = [f"q-binary-{number}.png" for number in (1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("save", "out", "made"),
+    [
+        ("masks,overlay", "s/q.png", {"overlay": "s/q.png", "masks": "s/q-masks.png"}),
+        ("masks,npz,yolo", "q.png", {"masks": "q.png", "yolo": "q-yolo.txt", "npz": "q-masks.npz"}),
+        ("masks,npz,yolo", "q.txt", {"masks": "q-masks.png", "yolo": "q.txt", "npz": "q-masks.npz"}),
+        ("binary", "q.png", {"binary": BOTH}),
+        ("binary,masks", "q.png", {"masks": "q-masks.png", "binary": BOTH}),
+        ("cutout,overlay", "Q.PNG", {"overlay": "Q.PNG", "cutout": ["Q-cutout-1.PNG", "Q-cutout-4.PNG"]}),
+        ("overlay,coco", "q.png", {"overlay": "q.png", "coco": "q-coco.json"}),
+        ("overlay,coco", "q.json", {"overlay": "q-overlay.png", "coco": "q.json"}),
+        ("npz,overlay,yolo", "r/{stem}", {"overlay": "r/a.png", "yolo": "r/a-yolo.txt", "npz": "r/a-masks.npz"}),
+        ("binary", "r/{stem}.png", {"binary": ["r/a-binary-1.png", "r/a-binary-4.png"]}),
+        ("overlay,cutout", "r/{stem}/", {"overlay": "r/a/overlay.png", "cutout": ["r/a/cutout-1.png", "r/a/cutout-4.png"]}),
+    ],
+)
+def test_a_name_for_one_file_is_the_overlay_s_or_what_alone_has_its_suffix(
+    run: Run, trackers: list[ColourTracker], save: str, out: str, made: Record
+) -> None:
+    """All else has its kind and its object behind it."""
+    picture().save("a.png")
+    assert files(run("segment", "a.png", *POINTS, "--save", save, "-o", out)) == [made]
+
+
+def test_a_second_picture_of_one_name_is_told_from_a_second_object(run: Run, trackers: list[ColourTracker]) -> None:
+    for name in ("a.png", "b.png"):
+        picture().save(name)
+    arguments = ["segment", "a.png", "b.png", *POINTS, "--save", "binary,overlay", "-o", "q.png"]
+    arguments += ["--overwrite", "--resume", "lines.jsonl"]
+    assert run(*arguments).code == 0
+    lines = Path("lines.jsonl").read_bytes().splitlines(keepends=True)
+    second = {"overlay": "q-2.png", "binary": ["q-binary-1-2.png", "q-binary-4-2.png"]}
+    assert [json.loads(line)["segment"]["files"] for line in lines] == [{"overlay": "q.png", "binary": BOTH}, second]
+    Path("lines.jsonl").write_bytes(lines[0])
+    assert run(*arguments).code == 0, "as a run that was not stopped"
+    assert json.loads(Path("lines.jsonl").read_bytes().splitlines()[1])["segment"]["files"] == second
+
+
+def test_the_only_file_says_which_object_it_shows_where_another_is_hidden(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visiontk.adapters import segment
+
+    load = segment.load
+
+    def hiding(*arguments: Any) -> Any:
+        tracker: Any = load(*arguments)
+        look = tracker.image
+
+        def image(*arguments: Any) -> list[Any]:
+            first, other = look(*arguments)
+            return [replace(first, mask=first.mask & False), other]
+
+        tracker.image = image
+        return tracker
+
+    picture().save("a.png")
+    monkeypatch.setattr(segment, "load", hiding)
+    assert files(run("segment", "a.png", *POINTS, "--save", "cutout", "-o", "q.png")) == [{"cutout": ["q-cutout-4.png"]}]
+
+
+def test_folders_of_a_video_beside_its_overlay_say_their_kind(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4", 2)
+    arguments = ["segment", "clip.mp4", *POINTS, "--save"]
+    made = files(run(*arguments, ALL, "-o", "q.mp4"))
+    assert made[1] == {
+        "overlay": "q.mp4",
+        "masks": "q-masks/00001.png",
+        "binary": ["q-binary/001/00001.png", "q-binary/004/00001.png"],
+        "cutout": ["q-cutout/001/00001.png", "q-cutout/004/00001.png"],
+        "yolo": "q-yolo/00001.txt",
+        "npz": "q-masks.npz",
+        "coco": "q-coco.json",
+    }
+    fewer = files(run("segment", "clip.mp4", "-p", "point:15,15", "--save", "overlay,cutout", "-o", "q.mp4", "--overwrite"))
+    assert fewer[1] == {"overlay": "q.mp4", "cutout": ["q-cutout/001/00001.png"]}
+    assert names("q-cutout") == ["001/00000.png", "001/00001.png"], "of the object that there was before nothing is left"
+    assert files(run(*arguments, "overlay,npz", "-o", "p.npz"))[1] == {"overlay": "p-overlay.mp4", "npz": "p.npz"}
+    assert files(run(*arguments, "overlay,masks,yolo", "-o", "v/{stem}"))[1] == {
+        "overlay": "v/clip.mp4",
+        "masks": "v/clip/00001.png",
+        "yolo": "v/clip-yolo/00001.txt",
+    }
+    assert files(run(*arguments, "yolo", "-o", "y/{stem}/"))[1] == {"yolo": "y/clip/00001.txt"}
+
+
+def test_folders_beside_an_overlay_keep_their_names_when_a_run_goes_on(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4", 4)
+    arguments = ["segment", "clip.mp4", *POINTS, "--save", "overlay,masks,cutout", "-o", "o/q.mp4", "--resume", "lines.jsonl"]
+    assert run(*arguments).code == 0
+    lines, made = Path("lines.jsonl").read_bytes().splitlines(keepends=True), names("o")
+    Path("lines.jsonl").write_bytes(b"".join(lines[:2]))
+    assert run(*arguments).code == 0 and names("o") == made
+    again = Path("lines.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["segment"]["files"] for line in again] == [json.loads(line)["segment"]["files"] for line in lines]
+
+
+def test_a_video_has_no_number_of_a_frame(run: Run, trackers: list[ColourTracker]) -> None:
+    """That of a picture is its line's, and a video is tracked as a whole."""
+    save_clip("clip.mp4", 2)
+    arguments = ["segment", *POINTS, "--save", "masks", "-o", "v/{stem}-{frame}"]
+    refused = run(*arguments, "clip.mp4")
+    assert (refused.code, trackers) == (2, []) and "a video has no {frame}" in refused.error and "leave that out" in refused.error
+    (record,) = run(*arguments, stdin=b"clip.mp4").records
+    assert "a video has no {frame}" in record["segment"]["error"]["message"]
+    made = files(run(*arguments, stdin=b'{"path": "clip.mp4", "frame": 1}'))
+    assert made == [{"masks": "v/clip-1.png"}] and not Path("v/clip-0").exists()
 
 
 def test_an_empty_field_makes_no_name_at_the_root(run: Run, trackers: list[ColourTracker]) -> None:
@@ -417,6 +533,27 @@ def test_a_picture_s_objects_are_replaced_as_a_whole(run: Run, trackers: list[Co
     assert not [name for name in names("out") if name.startswith("a-1-")], "all of them, where there is no object at all"
 
 
+@pytest.mark.parametrize(("out", "stem"), [("r/q.png", "r/q"), ("r/{stem}.png", "r/a"), ("r/{stem}", "r/a")])
+def test_a_picture_s_objects_under_one_name_are_replaced_as_a_whole(run: Run, trackers: list[ColourTracker], out: str, stem: str) -> None:
+    picture().save("a.png")
+    arguments = ["segment", "a.png", "--save", "cutout", "-o", out, "--overwrite"]
+    several = [f"{stem}-cutout-1.png", f"{stem}-cutout-4.png"]
+    assert files(run(*arguments, *POINTS)) == [{"cutout": several}]
+    assert files(run(*arguments, "-p", "point:15,15")) == [{"cutout": [f"{stem}.png"]}]
+    assert names(".") == ["a.png", f"{stem}.png"]
+    assert files(run(*arguments, *POINTS)) == [{"cutout": several}]
+    assert names(".") == ["a.png", *several], "the one of the run before would pass for a third"
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(f"{stem}.png")  # as another program writes a mask
+    assert run(*arguments, *POINTS).code == 0 and names(".") == ["a.png", *several, f"{stem}.png"]
+
+
+def test_a_cutout_that_is_read_is_not_removed(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    assert run("segment", "a.png", "-p", "point:15,15", "--save", "binary", "-o", "q.png").code == 0
+    assert run("segment", "q.png", *POINTS, "--save", "binary", "-o", "q.png", "--overwrite").code == 0
+    assert names(".") == ["a.png", *BOTH, "q.png"]
+
+
 def test_a_run_that_goes_on_removes_no_file_of_its_first_part(run: Run, trackers: list[ColourTracker]) -> None:
     for name in ("x/a.png", "y/a.png"):
         Path(name).parent.mkdir()
@@ -460,6 +597,33 @@ def test_a_picture_s_name_for_a_video_is_refused(run: Run, trackers: list[Colour
     assert sorted(path.name for path in Path().iterdir() if not path.name.startswith(".")) == ["a.gif", "clip.mp4", "in"]
 
 
+def test_names_that_fit_not_all_inputs_are_refused_before_any_is_tracked(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4", 2)
+    Path("in").mkdir()
+    for name in ("a.png", "in/b.png", "in/c7.png"):
+        picture().save(name)
+    for late in (["a.png"], ["in"], ["in/*.png"], ["gone.png", "a.png"]):
+        refused = run("segment", "clip.mp4", *late, *POINTS, "-o", "u/out.mp4")
+        assert (refused.code, refused.stdout, trackers) == (2, b"", []), late
+        assert "is a picture, and what is saved of it (overlay) is no .mp4 file" in refused.error
+    assert not Path("u").exists()
+    Path("in/c7.png").rename("in/b7.png")
+    Path("in/b.png").rename("in/b6.png")
+    assert run("segment", "in", *POINTS, "-o", "u/out.mp4").code == 0, "the frames of a video are no pictures"
+
+
+def test_a_name_that_does_not_fit_a_line_of_the_pipe_is_that_line_s_error(run: Run, trackers: list[ColourTracker]) -> None:
+    picture().save("a.png")
+    save_clip("clip.mp4", 2)
+    for out, wrong in (("u/out.mp4", "a.png"), ("u/out.png", "clip.mp4")):
+        result = run("segment", *POINTS, "-o", out, stdin=b"a.png\nclip.mp4\na.png\n")
+        assert result.code == 3 and len(result.records) == (4 if wrong == "a.png" else 3)
+        failed = [record for record in result.records if "error" in record["segment"]]
+        assert {record["path"] for record in failed} == {wrong} and {record["segment"]["error"]["kind"] for record in failed} == {"refused"}
+        assert "a folder" in failed[0]["segment"]["error"]["message"]
+    assert names("u") == ["out-2.png", "out.mp4", "out.png"]
+
+
 def test_one_overlay_on_the_output(run: Run, trackers: list[ColourTracker]) -> None:
     picture().save("a.png")
     result = run("segment", "a.png", *POINTS, "-o", "-")
@@ -492,3 +656,45 @@ def test_a_terminal_gets_an_overlay_and_a_contact_sheet(tiny_sam2: Path, on_term
     assert "contact-sheet-2.jpg" in drawn, "asked for by nobody, so put aside and no error"
     assert re.search(r"\d+/30", drawn) and re.search(r"[\d.]+ frames/s", drawn), "progress"
     assert names("visiontk-out") == ["clip-overlay-2.mp4", "clip-overlay.mp4", "contact-sheet-2.jpg", "contact-sheet.jpg"]
+
+
+def test_a_terminal_is_told_where_each_kind_of_file_is(tiny_sam2: Path, on_terminal: OnTerminal) -> None:
+    save_clip("clip.mp4", 3)
+    drawn = on_terminal("segment", "clip.mp4", *POINTS, "-m", str(tiny_sam2), "--save", "masks,npz,yolo,coco", "-o", "out/", TERM="dumb")
+    told = [line.removeprefix("visiontk: ") for line in drawn.replace("\r", "").splitlines() if " in out/" in line]
+    assert told == [
+        "masks are in out/clip/",
+        "COCO annotations are in out/coco.json",
+        "YOLO labels are in out/clip-yolo/",
+        "arrays of masks are in out/clip-masks.npz",
+        "a contact sheet is in out/contact-sheet.jpg",
+    ]
+
+
+def test_a_single_picture_has_no_contact_sheet_and_many_one_line_for_each_kind(tiny_sam2: Path, on_terminal: OnTerminal) -> None:
+    Path("in").mkdir()
+    for name in "abcd":
+        picture().save(f"in/{name}.png")
+    arguments = [*POINTS, "-m", str(tiny_sam2), "--save", "binary,overlay", "-o", "out/"]
+    drawn = on_terminal("segment", "in/a.png", *arguments, TERM="dumb")
+    assert "an overlay is in out/a-overlay.png" in drawn and "binary masks are in out/a-binary-*.png" in drawn
+    assert "contact" not in drawn and names("out") == ["a-binary-1.png", "a-binary-4.png", "a-overlay.png"]
+    drawn = on_terminal("segment", "in", *arguments, "--overwrite", TERM="dumb")
+    assert drawn.count("overlays are in out/") == drawn.count("binary masks are in out/") == drawn.count("contact sheet is in") == 1
+    assert "an overlay is" not in drawn and "out/a-binary" not in drawn
+
+
+def test_a_person_whose_lines_go_into_a_file_is_told_where_the_overlay_is(tiny_sam2: Path) -> None:
+    save_clip("clip.mp4", 2)
+    master, terminal = pty.openpty()
+    command = [str(Path(sys.executable).with_name("visiontk")), "segment", "clip.mp4", *POINTS, "-m", str(tiny_sam2), "-o", "overlay.mp4"]
+    with Path("masks.jsonl").open("wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=terminal, env={**os.environ, "TERM": "dumb"})
+    os.close(terminal)
+    drawn = b""
+    with contextlib.suppress(OSError):  # how Linux says that nobody holds the terminal any more
+        while part := os.read(master, 65536):
+            drawn += part
+    os.close(master)
+    assert process.wait() == 0 and b"an overlay is in overlay.mp4" in drawn
+    assert len(Path("masks.jsonl").read_bytes().splitlines()) == 2

@@ -83,6 +83,24 @@ def test_whether_there_is_more(counted: bool) -> None:
     assert [cut.holds(number) for number in (0, 4, 5, 6)] == [True, True, True, False], "five frames, and then an error"
 
 
+def test_whether_it_surely_ends_before_a_frame() -> None:
+    """The header may count wrong, and so what it says is looked into; but only where the frame would be past the end."""
+    looked: list[int] = []
+
+    def most() -> int:
+        looked.append(1)
+        return 5
+
+    def clip(told: int | None) -> clips.Clip:
+        return clips.Clip(lambda start: iter(()), most, roughly=lambda: told)
+
+    assert [clip(5).ends_before(number) for number in (0, 4)] == [None, None] and not looked
+    assert [clip(5).ends_before(number) for number in (5, 9)] == [5, 5]
+    assert [clip(1).ends_before(number) for number in (1, 4, 5)] == [None, None, 5], "more than the header has"
+    looked.clear()
+    assert clip(None).ends_before(99) is None and not looked, "a pipe, a camera"
+
+
 def test_a_moving_picture_has_times() -> None:
     first, *rest = [noise(number) for number in range(3)]
     data = io.BytesIO()
@@ -190,8 +208,11 @@ def test_devices_are_no_files_and_few_are_cameras(tmp_path: Path) -> None:
 
 
 def test_a_camera_that_is_gone(tmp_path: Path) -> None:
+    import av
+
     from visiontk.media.video import read_frames
 
+    assert av.format.ContainerFormat("v4l2", "r").is_input, "what reads Linux's cameras comes with PyAV"
     path = tmp_path / "video0"
     try:
         os.mknod(path, 0o600 | 0o020000, os.makedev(81, 200))

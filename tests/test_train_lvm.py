@@ -17,7 +17,7 @@ from tests.training_runs import course
 from visiontk.errors import ModelUnavailable, UsageError
 from visiontk.media.sentence_tasks import MASK_COLOURS
 from visiontk.tiny import world
-from visiontk.training import lvm_learn, lvm_measure, lvm_vqgan, lvm_world
+from visiontk.training import lvm_learn, lvm_llama, lvm_measure, lvm_vqgan, lvm_world
 from visiontk.training.chance import seed_everything
 from visiontk.training.learner import Learner
 from visiontk.training.lvm_codes import Codebook, nearest
@@ -32,13 +32,14 @@ PLAN = LvmPlan(vqgan_steps=2, decoder_steps=2, steps=2, codes=32, batch=1, vqgan
 ALL_STEPS = 6
 
 
-FOLLOWING = {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4}
+FOLLOWING = {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4, "coded_factor": 3}
 FIGURES: dict[str, Any] = {
     "reconstruction": {"psnr": 1, "pooled": 1, "codes": 2},
     "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6},
     "next frame": FOLLOWING,
     "next frame before photos": FOLLOWING,
     "frames ahead": {"1": 4.0, "2": 3.0, "3": 2.0, "4": 1.5},
+    "frames ahead, coded": {"1": 1.4, "2": 1.3, "3": 1.2, "4": 1.1},
     "perplexity of clips": {"1": 3, "15": 2},
     "perplexity of answers": {"1": 3, "15": 2},
 }
@@ -166,6 +167,30 @@ def test_rates_go_down_with_the_number_of_inputs() -> None:
         lvm_vqgan.lr_scale(name, torch.zeros(8, 4, 3, 3)) for name in ("decoder.mid.resnets.0.conv1.weight", "encoder.conv_in.weight")
     ]
     assert scales == pytest.approx([100 / 36, 0.1 * 20 / 36])
+
+
+def test_matrices_between_embedding_and_logits_learn_in_all_directions_alike() -> None:
+    """Muon's steps: orthogonal, whatever the sizes of the gradient's directions, and by root mean square 0.2 of three times the rate."""
+    llama = lvm_learn.new_parts(32).llama
+    names = [name for name, value in llama.named_parameters() if lvm_llama.is_hidden(name, value)]
+    kinds = {name.split(".")[-2] for name in names}
+    assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"} and len(names) == 7 * lvm_llama.LAYERS
+    network = torch.nn.ModuleDict({"hidden": torch.nn.Linear(32, 16, bias=False), "head": torch.nn.Linear(16, 4, bias=False)})
+    plan = replace(PLAN, weight_decay=0.0, clip=1e9)
+    learner = Learner(network, plan, torch.device("cpu"), lr=0.01, steps=1, by_muon=lambda name, _: name.startswith("hidden"))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    slopes = torch.diag(10.0 ** (-torch.arange(16.0) / 8)) @ torch.linalg.qr(torch.randn(32, 32)).Q[:16]
+    learner.update((network["hidden"].weight * slopes).sum() + network["head"].weight.sum(), 0)
+    moved = {name: before[name] - value for name, value in network.state_dict().items()}
+    sizes = torch.linalg.svdvals(moved["hidden.weight"])
+    assert float(sizes.max() / sizes.min()) < 2, "of the gradient's the largest is 75 times the smallest"
+    assert float(moved["hidden.weight"].square().mean().sqrt()) == pytest.approx(0.2 * 3 * 0.01, rel=0.2)
+    assert float(moved["head.weight"].mean()) > 0 and float(moved["head.weight"].std()) < 1e-6, "the head learns as ever"
+    state = learner.state()
+    again = Learner(network, plan, torch.device("cpu"), lr=0.01, steps=1, by_muon=lambda name, _: name.startswith("hidden"))
+    again.restore(state)
+    assert again.state()["optimiser"]["state"].keys() == state["optimiser"]["state"].keys() != set()
+
 
 
 def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
@@ -401,6 +426,11 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
     ]
     assert list(found["frames ahead"]) == ["1", "2", "3", "4"] and all(value > 0 for value in found["frames ahead"].values())
     assert found["frames ahead"]["4"] / found["frames ahead"]["1"] == pytest.approx(repeated[3] / repeated[0], rel=0.5)
+    shown = whole[1].vqgan(lvm_learn.pixels(ahead.frames[:, 11])).sample.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    blurred = lvm_measure.area_error(shown, ahead.frames[:, 12], ahead.masks[:, 11] | ahead.masks[:, 12])
+    share = found["frames ahead, coded"]["1"] / found["frames ahead"]["1"]
+    assert share == pytest.approx(blurred / repeated[0], rel=0.01), "against the last frame as the VQGAN shows it"
+    assert found["next frame"]["coded_factor"] * found["next frame"]["error"] == pytest.approx(found["next frame"]["repeated_coded"], rel=0.01)
     assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
     assert all(value >= 1 for value in found["perplexity of clips"].values())
     write_report(tmp_path, PLAN, found, seconds=60, started=started())

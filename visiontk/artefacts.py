@@ -25,6 +25,8 @@ class Naming:
     Two items of one run that come to the same name get ``-2``, ``-3`` ...; a file that was there before the run is left alone unless
     ``overwrite``: it is an error, or with ``aside`` the next free number is taken.
 
+    With ``kind_behind`` a file, and a template without ``{kind}``, have the kind behind their name where there is one: ``q-masks.png``.
+
     A command may have ``fields`` of its own, such as ``{seed}``, and a ``pattern`` of all fields for the names in a folder; without one
     they are made of the item's name, its frame and the kind.
     """
@@ -34,6 +36,7 @@ class Naming:
     aside: bool = False
     fields: tuple[str, ...] = ()
     pattern: str | None = None
+    kind_behind: bool = False
     _left_over: Callable[[Path], bool] | None = None  # whether what is in the way may be of the item that a stopped run did not finish
     _used: dict[Path, int] = field(default_factory=dict)
     _own: set[Path] = field(default_factory=set)  # of the run that is gone on with
@@ -86,6 +89,11 @@ class Naming:
         """As `path`, whether there is such a file or not."""
         return self._unused(self._wanted(record, index, kind, suffix, values))
 
+    def free_name(self, record: Record, index: int, kind: str, suffix: str) -> Path | None:
+        """The name that comes first, where nothing of this run has it; it stays free."""
+        wanted = self._wanted(record, index, kind, suffix, {})
+        return None if wanted in self._used else wanted
+
     def path_for(self, data: bytes, record: Record, index: int, kind: str, suffix: str) -> Path:
         """As `path`, where what it will hold is known: a file that holds just this is not in the way."""
         return self._chosen(self._wanted(record, index, kind, suffix, {}), data)
@@ -95,13 +103,17 @@ class Naming:
         about = Path("stdin" if path == "-" else path)
         values |= {"stem": _short(about.stem), "name": _short(about.name), "parent": about.parent.name, "kind": kind}
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
+        behind = kind if self.kind_behind else ""
         if self.out and "{" in self.out:
             ending = Path(self.out).suffix  # the template's own, as in "{stem}.png"; a dot in the item's name is none
             filled = self.out.format(**values).removesuffix(ending)
+            if behind and "{kind" not in self.out:
+                filled += behind if filled.endswith("/") else f"-{behind}"
             rooted = filled.startswith("/") and not self.out.startswith("/")  # by a field that is empty: "{parent}/{stem}" of "a.png"
             return _fitting(f".{filled}" if rooted else filled, _spelled(suffix, ending))
         if self.out and not is_folder(self.out):
-            return Path(self.out).with_suffix(_spelled(suffix, Path(self.out).suffix))
+            named = Path(self.out).with_suffix(_spelled(suffix, Path(self.out).suffix))
+            return named.with_stem(f"{named.stem}-{behind}") if behind else named
         if self.pattern:
             return _fitting(f"{self.out or DEFAULT_FOLDER}/{self.pattern.format(**values)}", suffix)
         frame = f"-{record['frame']:06d}" if "frame" in record else ""

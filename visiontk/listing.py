@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
-from .errors import ItemError
 from .media import clips, images, video
 
 MOVING = frozenset({".gif", ".webp", ".apng"})  # often
@@ -59,26 +58,6 @@ def count(names: Iterable[str]) -> int | None:
             if path == "-" or is_url(path) or is_pattern(path) or suffix(path) in video.VIDEO_SUFFIXES:
                 return None
             total += 1
-    return total
-
-
-def count_frames(names: Iterable[str], start: int = 0, end: int | None = None) -> int | None:
-    """As `count`, with the frames from ``start`` to ``end`` of each video, as far as the files tell them."""
-    total = 0
-    for name in names:
-        for path in walk(name) if is_folder(name) else iter([name]):
-            if suffix(path) in video.VIDEO_SUFFIXES and os.path.isfile(path):  # noqa: PTH113  as is_folder
-                try:
-                    frames = video.probe(path).frames_estimate
-                except ItemError:
-                    frames = 1
-                if frames is None:
-                    return None
-                total += max(1, (frames if end is None else min(frames, end + 1)) - start)
-            elif path == "-" or is_url(path) or is_pattern(path) or suffix(path) not in images.IMAGE_SUFFIXES - MOVING:
-                return None
-            else:
-                total += 1
     return total
 
 

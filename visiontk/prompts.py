@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, NoReturn
 
@@ -77,6 +77,7 @@ class Prompt:
         auto: everything in the picture.
         loose: the box is cut to the picture, as that of a detector may reach a little over it.
         text: as the user wrote it, for messages.
+        numbered: the id is one that `join` gave it.
     """
 
     object_id: int | None
@@ -87,6 +88,7 @@ class Prompt:
     auto: bool = False
     loose: bool = False
     text: str = ""
+    numbered: bool = field(default=False, compare=False)
 
 
 def join(prompts: Sequence[Prompt], indices: Callable[[str], Sequence[int]]) -> list[Prompt]:
@@ -113,7 +115,8 @@ def join(prompts: Sequence[Prompt], indices: Callable[[str], Sequence[int]]) -> 
             if number > MAX_ID:
                 raise UsageError(f"there are more than {MAX_ID:,} objects; give fewer prompts")
             key = prompt.frame, number
-            objects[key] = _together(objects[key], prompt) if key in objects else replace(prompt, object_id=number)
+            numbered = replace(prompt, object_id=number, numbered=prompt.object_id is None)
+            objects[key] = _together(objects[key], prompt) if key in objects else numbered
     return sorted([*everything.values(), *objects.values()], key=lambda prompt: (prompt.frame, prompt.object_id or 0))
 
 

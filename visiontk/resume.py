@@ -24,6 +24,7 @@ class Held:
     Attributes:
         counts: how many lines there are of each item, by `identity`.
         left: those of them that have not met their item yet.
+        taken: how many have.
         model: name and revision of the model that wrote them; None where no line names one.
         prompts: what the command line asked for, as the first line that says it has it.
         options: what its other options were that decide the answers, as the first answer has them.
@@ -34,6 +35,7 @@ class Held:
 
     counts: Counter[bytes] = field(default_factory=Counter)
     left: Counter[bytes] = field(default_factory=Counter)
+    taken: int = 0
     model: tuple[str, str] | None = None
     prompts: list[str] | None = None
     options: Record = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Held:
         found = self.left[key] > 0
         if found:
             self.left[key] -= 1
+            self.taken += 1
         return found
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from visiontk import Runtime
 from visiontk.adapters.segment_types import Auto
-from visiontk.media.video import probe
+from visiontk.media.video import probe, read_frames
 from visiontk.metrics.regions import jaccard
 from visiontk.tiny import world
 from visiontk.tiny.files import picture
@@ -137,6 +138,27 @@ def test_its_masks_are_the_official_predictors(segmenter: Segmenter, monkeypatch
         for one in answer.objects:
             np.testing.assert_array_equal(one.mask, wanted[answer.frame][one.object_id], str(answer.frame))
     assert sum(one.mask.any() for answer in answers for one in answer.objects) > 24
+
+
+def test_one_command_shows_what_was_clicked_on_and_follows_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six rendered clips, a click on the first frame of each: J&F of the lines, and overlays that are coloured where the thing is."""
+    monkeypatch.chdir(tmp_path)
+    assert run("tiny", "render", "clips", "-n", "6", "--frames", "10", "--objects", "1", "-o", "clips").code == 0
+    lines, inside, outside = b"", list[float](), list[float]()
+    for name in sorted(path.name for path in Path("clips/JPEGImages").iterdir()):
+        frames = [np.asarray(Image.open(file).convert("RGB"), np.int16) for file in sorted(Path("clips/JPEGImages", name).iterdir())]
+        masks = [np.asarray(Image.open(file)) == 1 for file in sorted(Path("clips/Annotations", name).iterdir())]
+        [(x, y)] = click(1, masks[0]).points
+        done = run("segment", f"clips/JPEGImages/{name}", "-m", "tiny-sam2", "-p", f"point:{x:g},{y:g}", "-o", f"{name}.mp4")
+        assert done.code == 0 and len(done.records) == len(frames)
+        lines += done.stdout
+        for frame, source, mask in zip(read_frames(f"{name}.mp4"), frames, masks, strict=True):
+            changed = np.abs(np.asarray(frame.image, np.int16) - source).max(2) > 40
+            inside.append(changed[mask].mean() if mask.any() else np.nan)
+            outside.append(changed[~mask].mean())
+    assert np.nanmean(inside) > 0.6 and np.mean(outside) < 0.05, (np.nanmean(inside), np.mean(outside))
+    measured = run("eval", "segment", "-", "clips/Annotations", stdin=lines)
+    assert measured.records[-1]["J&F"] > 0.7, measured.records[-1]
 
 
 def test_without_a_hub_it_follows_a_click_through_a_real_video(run: Run, bunny: Path) -> None:

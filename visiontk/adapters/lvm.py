@@ -35,6 +35,7 @@ class VisualSentenceModel:
 
     Attributes:
         name: catalog name, hub id, local path, or ``random-SIZE``.
+        vqgan: likewise of what the VQGAN was taken from, where that was named apart; else None.
         revision: the hub's commit, of two repositories both with a + between; of local files the sha256 of their sums, those of the
             LLaMA and then that of the VQGAN, one to a line: what ``sha256sum FILES... | cut -d' ' -f1 | sha256sum`` prints.
         warning: what the user should know about the choice of model, or None.
@@ -47,9 +48,19 @@ class VisualSentenceModel:
     """
 
     def __init__(
-        self, vqgan: Any, llama: Any, runtime: Started, *, name: str, revision: str, warning: str | None = None, quantize: str | None = None
+        self,
+        vqgan: Any,
+        llama: Any,
+        runtime: Started,
+        *,
+        name: str,
+        revision: str,
+        warning: str | None = None,
+        quantize: str | None = None,
+        vqgan_of: str | None = None,
     ) -> None:
         self.name, self.revision, self.warning, self.runtime, self.quantize = name, revision, warning, runtime, quantize
+        self.vqgan = vqgan_of
         self._pictures = Pictures(vqgan, runtime.device)
         self.image_size, self.frame_tokens, self.codes = self._pictures.size, self._pictures.tokens, self._pictures.codes
         lvm_weights.keep_codes(llama, self.codes)
@@ -212,9 +223,16 @@ def load(
         started = replace(started, dtype=torch.float32)
     with ThreadPoolExecutor(1) as pool, memory_errors(_SMALLER):
         revision = pool.submit(lambda: found.revision)  # beside the reading
-        vqgan, llama = lvm_weights.read(found, started.dtype, location.name, vqgan)
+        pictures, llama = lvm_weights.read(found, started.dtype, location.name, vqgan)
         return VisualSentenceModel(
-            vqgan, llama, started, name=location.name, revision=revision.result(), warning=location.warning, quantize=quantize
+            pictures,
+            llama,
+            started,
+            name=location.name,
+            revision=revision.result(),
+            warning=location.warning,
+            quantize=quantize,
+            vqgan_of=vqgan,
         )
 
 

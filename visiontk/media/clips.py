@@ -32,6 +32,7 @@ class Clip:
         again: whether it can be read more than once: pipes and cameras cannot.
         sound: a file whose sound belongs to it.
         lines: where each frame is a file: what the record of each says, and no time. Otherwise frames go by number and time.
+        roughly: how many frames there are as far as its header tells, which may be wrong; None where it does not.
     """
 
     read: Callable[[int], Iterator[VideoFrame]]
@@ -39,6 +40,7 @@ class Clip:
     again: bool = True
     sound: str | None = None
     lines: Sequence[Line] | None = None
+    roughly: Callable[[], int | None] = lambda: None
 
     def line(self, index: int, time: float | None = None) -> Line:
         """What the record of a frame says of it; nothing after the last one of those that are files."""
@@ -63,6 +65,18 @@ class Clip:
         except ItemError:
             return True
 
+    def ends_before(self, number: int) -> int | None:
+        """How many frames there are at most where frame ``number`` is surely not among them; None where decoding has to tell.
+
+        Packets are counted only where the header has the frame past the end, because that reads the whole file.
+        """
+        try:
+            told = self.roughly()
+            most = None if told is None or told > number else self.most()
+        except ItemError:
+            return None
+        return most if most is not None and 0 < most <= number else None
+
 
 def from_source(source: str | BinaryIO) -> Clip:
     """A video file, a camera or a pipe of a video's bytes."""
@@ -76,7 +90,7 @@ def from_source(source: str | BinaryIO) -> Clip:
 
     if not file:
         return Clip(read, again=not isinstance(source, str) and source.seekable())
-    return Clip(read, lambda: video.count_packets(source), sound=str(source))
+    return Clip(read, lambda: video.count_packets(source), sound=str(source), roughly=lambda: video.probe(source).frames_estimate)
 
 
 def from_animation(data: bytes) -> Clip:
@@ -87,7 +101,7 @@ def from_animation(data: bytes) -> Clip:
             if index >= start:
                 yield VideoFrame(index, time, image, ANIMATION_FPS, duration=shown)
 
-    return Clip(read, lambda: images.frame_count(data))
+    return Clip(read, lambda: images.frame_count(data), roughly=lambda: images.frame_count(data))
 
 
 def from_pictures(pictures: Sequence[Callable[[], Image.Image]], lines: Sequence[Line]) -> Clip:
@@ -97,7 +111,7 @@ def from_pictures(pictures: Sequence[Callable[[], Image.Image]], lines: Sequence
         for index in range(start, len(pictures)):
             yield VideoFrame(index, index / SEQUENCE_FPS, pictures[index](), SEQUENCE_FPS)
 
-    return Clip(read, lambda: len(pictures), lines=lines)
+    return Clip(read, lambda: len(pictures), lines=lines, roughly=lambda: len(pictures))
 
 
 def are_frames(names: Sequence[str]) -> bool:

@@ -2,7 +2,8 @@
 
 ``lvm-perplexity``: the perplexity of the codes of a frame, given the true frames before it and its own true codes so far: the exponential
 of the mean negative log-likelihood over all codes of all sentences with so many frames before. A first frame's first code is given nothing
-and does not count. It hangs on the VQGAN, so compare it between models that share one.
+and does not count. It hangs on the VQGAN, so compare it between models that share one. ``mean_perplexity`` is the mean over sentences of
+theirs, as in the paper's code (ytongbai/LVM, evaluation/vqlm_demo/eval_perplexity.py), where the 100 unused tokens have a share, too.
 
 ``lvm-pairs``: the picture that a model makes after pairs and a query, against the true answer, both as squares of the model's side. Masks:
 each pixel counts as what the nearest colour of the palette stands for, then the IoU of each thing of each true mask, averaged over all
