@@ -126,7 +126,7 @@ def _told(names: Sequence[str], reading: Reading) -> Iterator[tuple[str, bool]]:
     from visiontk.media import files, images, video
 
     yield from ((name, True) for name in names if listing.is_url(name) and listing.suffix(name) in video.VIDEO_SUFFIXES)
-    for item in sources.from_arguments_whole(filter(_is_file, names), None, replace(reading, notice=None)):
+    for item in sources.from_arguments_whole(filter(listing.is_file, names), None, replace(reading, notice=None)):
         path = item.record["path"]
         if isinstance(item.load, Failing):
             continue
@@ -135,16 +135,6 @@ def _told(names: Sequence[str], reading: Reading) -> Iterator[tuple[str, bool]]:
         elif listing.suffix(path) in images.IMAGE_SUFFIXES and os.path.isfile(path):  # noqa: PTH113  as is_folder
             with contextlib.suppress(ItemError):
                 yield path, listing.suffix(path) in listing.MOVING and images.is_animated(files.read(path))
-
-
-def _is_file(name: str) -> bool:
-    """Whether a name stands for files and folders alone. Of a named pipe what is looked at is lost."""
-    from visiontk import listing
-
-    if name == "-" or listing.is_url(name):
-        return False
-    found = listing.matching(name) if listing.is_pattern(name) else [name]
-    return all(os.path.isfile(path) or listing.is_folder(path) or not os.path.lexists(path) for path in found)  # noqa: PTH113  as is_folder
 
 
 def _names_one(out: str) -> bool:

@@ -20,7 +20,7 @@ def count_frames(names: Iterable[str], reading: sources.Reading, lines: Callable
     A folder or a pattern whose pictures are the frames of a video is one, as `sources.from_arguments_whole` has it.
     """
     names = list(names)
-    if not all(_tells(name) for name in names):
+    if not all(map(listing.is_file, names)):
         return None
     total = 0
     for item in sources.from_arguments_whole(names, None, replace(reading, notice=None)):
@@ -32,14 +32,6 @@ def count_frames(names: Iterable[str], reading: sources.Reading, lines: Callable
             return None
         total += 1 if frames == 1 else lines(frames)
     return total
-
-
-def _tells(name: str) -> bool:
-    """Whether a name stands for files. What is looked at in a named pipe or a camera would be lost for who tracks it."""
-    if name == "-" or listing.is_url(name):
-        return False
-    found = listing.matching(name) if listing.is_pattern(name) else [name]
-    return all(os.path.isfile(path) or listing.is_folder(path) or not os.path.lexists(path) for path in found)  # noqa: PTH113  as is_folder
 
 
 def _frames(item: Item[Any]) -> int | None:

@@ -175,12 +175,13 @@ def test_matrices_between_embedding_and_logits_learn_in_all_directions_alike() -
     names = [name for name, value in llama.named_parameters() if lvm_llama.is_hidden(name, value)]
     kinds = {name.split(".")[-2] for name in names}
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"} and len(names) == 7 * lvm_llama.LAYERS
-    network = torch.nn.ModuleDict({"hidden": torch.nn.Linear(32, 16, bias=False), "head": torch.nn.Linear(16, 4, bias=False)})
+    hidden, head = torch.nn.Linear(32, 16, bias=False), torch.nn.Linear(16, 4, bias=False)
+    network = torch.nn.ModuleDict({"hidden": hidden, "head": head})
     plan = replace(PLAN, weight_decay=0.0, clip=1e9)
     learner = Learner(network, plan, torch.device("cpu"), lr=0.01, steps=1, by_muon=lambda name, _: name.startswith("hidden"))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    slopes = torch.diag(10.0 ** (-torch.arange(16.0) / 8)) @ torch.linalg.qr(torch.randn(32, 32)).Q[:16]
-    learner.update((network["hidden"].weight * slopes).sum() + network["head"].weight.sum(), 0)
+    slopes = torch.diag(10.0 ** (-torch.arange(16.0) / 8)) @ torch.linalg.qr(torch.randn(32, 32))[0][:16]
+    learner.update((hidden.weight * slopes).sum() + head.weight.sum(), 0)
     moved = {name: before[name] - value for name, value in network.state_dict().items()}
     sizes = torch.linalg.svdvals(moved["hidden.weight"])
     assert float(sizes.max() / sizes.min()) < 2, "of the gradient's the largest is 75 times the smallest"
@@ -190,7 +191,6 @@ def test_matrices_between_embedding_and_logits_learn_in_all_directions_alike() -
     again = Learner(network, plan, torch.device("cpu"), lr=0.01, steps=1, by_muon=lambda name, _: name.startswith("hidden"))
     again.restore(state)
     assert again.state()["optimiser"]["state"].keys() == state["optimiser"]["state"].keys() != set()
-
 
 
 def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
@@ -430,7 +430,8 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
     blurred = lvm_measure.area_error(shown, ahead.frames[:, 12], ahead.masks[:, 11] | ahead.masks[:, 12])
     share = found["frames ahead, coded"]["1"] / found["frames ahead"]["1"]
     assert share == pytest.approx(blurred / repeated[0], rel=0.01), "against the last frame as the VQGAN shows it"
-    assert found["next frame"]["coded_factor"] * found["next frame"]["error"] == pytest.approx(found["next frame"]["repeated_coded"], rel=0.01)
+    following = found["next frame"]
+    assert following["coded_factor"] * following["error"] == pytest.approx(following["repeated_coded"], rel=0.01)
     assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
     assert all(value >= 1 for value in found["perplexity of clips"].values())
     write_report(tmp_path, PLAN, found, seconds=60, started=started())

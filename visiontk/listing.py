@@ -61,6 +61,14 @@ def count(names: Iterable[str]) -> int | None:
     return total
 
 
+def is_file(name: str) -> bool:
+    """Whether a name stands for files and folders alone. What is looked at in a named pipe or a camera would be lost for who reads it."""
+    if name == "-" or is_url(name):
+        return False
+    found = matching(name) if is_pattern(name) else [name]
+    return all(os.path.isfile(path) or is_folder(path) or not os.path.lexists(path) for path in found)  # noqa: PTH113  as is_folder
+
+
 def is_url(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
