@@ -263,8 +263,8 @@ def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, 
     assert course(training, 2, tmp_path / "second").step == 2
     found = training.finished()
     assert all(torch.equal(value, whole[1].vqgan.state_dict()[name]) for name, value in found.vqgan.state_dict().items())
-    moved = {name: float((value - before[name]).abs().max()) for name, value in found.llama.state_dict().items()}
-    assert all(0 < distance < 4e-3 for distance in moved.values()), "two steps of 0.001 at most, and no new start"
+    moved = {name: float((value - before[name]).square().mean().sqrt()) for name, value in found.llama.state_dict().items()}
+    assert all(0 < distance < 3e-3 for distance in moved.values()), "two steps of about 0.001 at most, and no new start"
     with pytest.raises(UsageError, match="has 32 codes"):
         lvm_learn.new_parts(64, model=plan.model)
     config = json.loads((tmp_path / "first" / "llama" / "config.json").read_text())
