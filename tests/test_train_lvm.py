@@ -247,7 +247,7 @@ def test_a_decoder_learns_alone_what_the_codes_of_pictures_stand_for(tmp_path: P
 
     assert decibels(found.vqgan) > decibels(whole[1].vqgan) + 0.1
     text = card("second", plan, FIGURES, seconds=60, device="a CPU", dtype="fp32")
-    assert f"those of {plan.model}. 12 steps of 8 pictures for its decoder alone, learning rate 0.001. AdamW" in text
+    assert f"those of {plan.model}. 12 steps of 8 pictures for its decoder alone by AdamW, learning rate 0.001. Each" in text
 
 
 def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:

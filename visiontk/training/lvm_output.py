@@ -16,6 +16,7 @@ from visiontk.errors import OutputError
 from visiontk.runtime import Runtime, Started
 
 from .curves import read_metrics
+from .learner import MUON
 from .lvm_learn import Parts
 from .lvm_measure import SEED, continued, pictures
 from .lvm_plan import LvmPlan
@@ -144,8 +145,8 @@ It knows drawings of the hundred things of the world, one or two to a picture, b
 backgrounds; its LLaMA has met photos behind them too, as blurred as the codes show them. Masks show all things in one colour, and the
 background in another.
 
-**How it was made.** {_begun(plan)}{_continued(plan)} AdamW with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving
-average of the weights {plan.ema:g}.
+**How it was made.** {_begun(plan)}{_continued(plan)} Each with {plan.warmup} steps of linear warm-up,
+then half a cosine to 0; moving average of the weights {plan.ema:g}.
 
     {plan.command(name, dtype)}
 
@@ -158,13 +159,13 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 def _begun(plan: LvmPlan) -> str:
     """What was there, or was learned, before the steps of the LLaMA."""
-    rate = f"learning rate {plan.vqgan_lr:g}"
-    refined = f" {plan.decoder_steps} steps of {plan.vqgan_batch} pictures for its decoder alone, {rate}." if plan.decoder_steps else ""
+    rate = f"by AdamW, learning rate {plan.vqgan_lr:g}"
+    refined = f" {plan.decoder_steps} steps of {plan.vqgan_batch} pictures for its decoder alone {rate}." if plan.decoder_steps else ""
     if plan.model:
         return f"Both networks are those of {plan.model}.{refined}"
     if plan.vqgan:
         return f"The VQGAN is that of {plan.vqgan}.{refined}"
-    learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures, {rate}"
+    learned = f"{plan.vqgan_steps} steps of {plan.vqgan_batch} pictures {rate}"
     return f"""The VQGAN first, from principal components of 8 x 8 pixels and k-means of these: {learned},
 for the mean of their decibels, no adversary, codes that are running means.{refined}"""
 
@@ -174,4 +175,5 @@ def _continued(plan: LvmPlan) -> str:
     if not plan.steps:
         return ""
     whose = "Its LLaMA was trained further" if plan.model else "Then the LLaMA on its codes"
-    return f" {whose}, {plan.steps} steps of {plan.batch} sentences, learning rate {plan.lr:g}."
+    optimiser = f"its hidden matrices by Muon at {MUON:g} times that, all else by NAdamW"
+    return f" {whose}, {plan.steps} steps of {plan.batch} sentences, learning rate {plan.lr:g}, {optimiser}."
