@@ -55,9 +55,10 @@ def lvm(
     """
     _may_write(out, overwrite)
 
-    from visiontk.adapters import lvm_convert
+    from visiontk.adapters import lvm_convert, lvm_files
 
-    found = lvm_convert.find(llama, vqgan)
+    _, files = lvm_files.find(llama, vqgan)
+    found = files.llama, files.vqgan
     source = next((folder for folder in found if _inside(folder, out)), None)
     if source is not None:
         raise UsageError(f"{source} is what is read, and would be replaced; choose another place with -o")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -58,6 +57,6 @@ class Places:
 
 
 def _pattern(files: Sequence[str]) -> str:
-    """``a-cutout-*.png``, of files that differ in a number."""
-    columns = zip(*(re.split(r"(\d+)", file) for file in files), strict=True)
-    return "".join(column[0] if len(set(column)) == 1 else "*" for column in columns)
+    """``a-cutout-*.png``, of files that differ from the number of their object on."""
+    same = os.path.commonprefix(files)  # noqa: RUF071  character by character is what is wanted
+    return same.rstrip("0123456789") + "*" + os.path.splitext(files[0])[1]  # noqa: PTH122  as dirname above

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +18,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+
+from tests.terminals import draw
 
 if TYPE_CHECKING:
     from tests.hub_server import Server
@@ -145,23 +145,9 @@ def on_terminal() -> OnTerminal:
     """All that one run draws on a terminal of 100 columns, stdout and stderr together."""
 
     def call(*arguments: str, **environment: str) -> str:
-        master, terminal = pty.openpty()
-        program = str(Path(sys.executable).with_name("visiontk"))
-        variables = {**os.environ, "COLUMNS": "100", **environment}
-        process = subprocess.Popen([program, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=variables)
-        os.close(terminal)
-        drawn = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:  # how Linux says that nobody holds the terminal any more
-                break
-            if not part:
-                break
-            drawn += part
-        os.close(master)
-        assert process.wait() in (0, 3), drawn
-        return drawn.decode()
+        code, drawn = draw(*arguments, environment=environment)
+        assert code in (0, 3), drawn
+        return drawn
 
     return call
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pty
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.terminals import draw
+
 if TYPE_CHECKING:
     from tests.conftest import ColourTracker, OnTerminal, Record, Result, Run
 
 RED, BLUE, GROUND = (220, 40, 40), (40, 60, 220), (20, 20, 20)
 WIDTH, HEIGHT = 80, 48
 FRAMES = 6
+DUMB = {"TERM": "dumb"}  # a terminal that draws no bars
 POINTS = ["-p", "point:15,15", "-p", "point:55,30#4"]
 
 
@@ -686,15 +685,21 @@ def test_a_single_picture_has_no_contact_sheet_and_many_one_line_for_each_kind(t
 
 def test_a_person_whose_lines_go_into_a_file_is_told_where_the_overlay_is(tiny_sam2: Path) -> None:
     save_clip("clip.mp4", 2)
-    master, terminal = pty.openpty()
-    command = [str(Path(sys.executable).with_name("visiontk")), "segment", "clip.mp4", *POINTS, "-m", str(tiny_sam2), "-o", "overlay.mp4"]
-    with Path("masks.jsonl").open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=terminal, env={**os.environ, "TERM": "dumb"})
-    os.close(terminal)
-    drawn = b""
-    with contextlib.suppress(OSError):  # how Linux says that nobody holds the terminal any more
-        while part := os.read(master, 65536):
-            drawn += part
-    os.close(master)
-    assert process.wait() == 0 and b"an overlay is in overlay.mp4" in drawn
-    assert len(Path("masks.jsonl").read_bytes().splitlines()) == 2
+    lines = Path("masks.jsonl")
+    code, drawn = draw("segment", "clip.mp4", *POINTS, "-m", str(tiny_sam2), "-o", "overlay.mp4", lines=lines, environment=DUMB)
+    assert code == 0 and "an overlay is in overlay.mp4" in drawn
+    assert len(lines.read_bytes().splitlines()) == 2
+
+
+def test_pictures_of_one_name_with_other_objects_are_told_of_as_well(tiny_sam2: Path) -> None:
+    """The second picture's first object has the first one's name and gets a number, its second one has a name of its own."""
+    for folder in "ab":
+        Path(folder).mkdir()
+        picture().save(f"{folder}/q.png")
+    asked = [[{"object": number, "points": [[15, 15]]} for number in numbers] for numbers in ((1,), (1, 4))]
+    records = [{"path": f"{folder}/q.png", "prompts": prompts} for folder, prompts in zip("ab", asked, strict=True)]
+    Path("in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    code, drawn = draw("segment", "-", "-m", str(tiny_sam2), "--save", "binary", "-o", "out/", source=Path("in.jsonl"), environment=DUMB)
+    assert code == 0, drawn
+    assert names("out") == ["contact-sheet.jpg", "q-binary-1-2.png", "q-binary-1.png", "q-binary-4.png"]
+    assert "a binary mask is in out/q-binary-1.png" in drawn and "binary masks are in out/q-binary-*.png" in drawn

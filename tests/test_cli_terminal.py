@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
@@ -11,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.terminals import draw
 
 if TYPE_CHECKING:
     from tests.conftest import OnTerminal, TinyModel
@@ -34,22 +35,13 @@ def test_a_table_for_each_image_and_progress_with_speed_and_time_left(tiny_model
 
 
 def test_progress_goes_to_stderr_and_nothing_but_lines_to_the_file(tiny_model: TinyModel, photos: Path) -> None:
-    master, terminal = pty.openpty()
     names = [str(photos / name) for name in ("camera.png", "coffee.jpg")]
-    command = [VISIONTK, "classify", *names, "-m", str(tiny_model.folder)]
-    variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    with Path("lines.jsonl").open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=terminal, env=variables)
-    os.close(terminal)
-    drawn = b""
-    with contextlib.suppress(OSError):  # how Linux says that nobody holds the terminal any more
-        while part := os.read(master, 65536):
-            drawn += part
-    os.close(master)
-    assert process.wait() == 0
-    assert [json.loads(line)["path"] for line in Path("lines.jsonl").read_bytes().splitlines()] == names
-    assert b"images/s" in drawn and b"camera.png" not in drawn
-    assert re.search(rb"visiontk: 2 images in [\d.]+ s, [\d.]+ a second", drawn)
+    lines = Path("lines.jsonl")
+    code, drawn = draw("classify", *names, "-m", str(tiny_model.folder), lines=lines, environment={"TERM": "xterm-256color"})
+    assert code == 0
+    assert [json.loads(line)["path"] for line in lines.read_bytes().splitlines()] == names
+    assert "images/s" in drawn and "camera.png" not in drawn
+    assert re.search(r"visiontk: 2 images in [\d.]+ s, [\d.]+ a second", drawn)
 
 
 def test_no_colour_is_honoured(tiny_model: TinyModel, photos: Path, on_terminal: OnTerminal) -> None:

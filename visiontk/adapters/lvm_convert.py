@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from PIL.Image import Image
 from torch import Tensor
 
-from . import lvm_copy, lvm_files, lvm_public, lvm_weights
+from . import lvm_copy, lvm_public, lvm_weights
 from .generate_quiet import quiet
 from .lvm_pictures import Pictures
 
@@ -37,16 +37,6 @@ class Converted:
     pictures: int
     codes: int
     different: int
-
-
-def find(llama: str, vqgan: str | None = None) -> tuple[Path, Path]:
-    """The folders of the two networks, as `lvm_files.find`.
-
-    Raises:
-        ModelUnavailable: one cannot be had.
-    """
-    _, found = lvm_files.find(llama, vqgan)
-    return found.llama, found.vqgan
 
 
 def convert(llama: Path, vqgan: Path, out: Path, told: Told | None = None) -> Converted:
