@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from visiontk.artefacts import holds, write
 from visiontk.errors import DeviceError, ItemError, OutOfMemory, OutputError
+from visiontk.memory import available_memory
 from visiontk.records import Item, Record
-from visiontk.runtime import available_memory
 from visiontk.stream import Outcome, Stats
 
 from . import interrupts, writers

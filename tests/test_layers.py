@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "errors": set(),
     "records": {"errors"},
     "settings": {"errors"},
+    "memory": set(),
     "runtime": {"errors"},
     "pipelines": {"errors"},
     "layouts": {"pipelines"},

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DeviceError, OutOfMemory, UsageError
@@ -134,15 +133,6 @@ def memory_errors(cure: str = "") -> Iterator[None]:
         if "can't allocate memory" in str(error) or "MPS backend out of memory" in str(error):
             raise OutOfMemory(f"out of memory{cure and '; '}{cure}") from error
         raise
-
-
-def available_memory() -> int | None:
-    """Bytes of main memory that programs can still have, where the system says it, as Linux does."""
-    try:
-        told = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
-    except OSError:
-        return None
-    return int(told[1]) * 1024 if told else None
 
 
 def _device(name: str) -> torch.device:
