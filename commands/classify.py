@@ -157,7 +157,8 @@ def classify(
     rows, view = partial(classify_view.rows, key), partial(classify_view.view, key)
     form, writer = writers.choose(format, resume, classify_view.COLUMNS, rows, view, lambda: console, out)
     on_stdout = form == "table" and sys.stdout.isatty()
-    report = Report("images", quiet=quiet, count=partial(listing.count, names), on_stdout=on_stdout, verbose=verbose)
+    count = partial(listing.count, names)
+    report = Report("images", quiet=quiet, count=count, held=lambda: held.taken, on_stdout=on_stdout, verbose=verbose)
     console = report.progress.console if report.progress and form == "table" else classify_view.console()
     stats = stream.Stats()
     outcomes = stream.run(

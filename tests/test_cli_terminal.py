@@ -44,6 +44,17 @@ def test_progress_goes_to_stderr_and_nothing_but_lines_to_the_file(tiny_model: T
     assert re.search(r"visiontk: 2 images in [\d.]+ s, [\d.]+ a second", drawn)
 
 
+def test_the_bar_of_a_run_that_goes_on_counts_what_was_answered_before(tiny_model: TinyModel, photos: Path) -> None:
+    job = ("classify", str(photos), "-m", str(tiny_model.folder))
+    environment = {"TERM": "xterm-256color"}
+    assert draw(*job, lines=Path("whole.jsonl"), environment=environment)[0] == 0
+    Path("out.jsonl").write_bytes(b"".join(Path("whole.jsonl").read_bytes().splitlines(keepends=True)[:3]))
+    code, drawn = draw(*job, "--resume", "out.jsonl", environment=environment)
+    assert code == 0
+    assert "5/5" in drawn and "2/5" not in drawn
+    assert re.search(r"visiontk: 2 images in [\d.]+ s", drawn), "the speed is of those that were made now"
+
+
 def test_no_colour_is_honoured(tiny_model: TinyModel, photos: Path, on_terminal: OnTerminal) -> None:
     drawn = on_terminal("classify", str(photos / "coffee.jpg"), "-q", "-m", str(tiny_model.folder), NO_COLOR="1", TERM="xterm-256color")
     assert "coffee.jpg" in drawn
