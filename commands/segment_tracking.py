@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from visiontk.adapters.segment import Auto, Everything, FrameMasks, ObjectMask, ObjectPrompt, Segmenter
-    from visiontk.media.spool import FrameSpool, Spool
+    from visiontk.media.spool import Backlog, Spool
     from visiontk.media.video import VideoFrame
 
 # The model tells videos of fewer frames from longer ones, so that many are looked at before it runs backward.
@@ -87,7 +87,7 @@ class Feed:
     def __init__(self, frames: Iterator[VideoFrame], end: int | None = None, *, pictures: bool = False) -> None:
         self._frames, self._end, self._pictures = frames, end, pictures
         self._waiting: dict[int, VideoFrame] = {}
-        self._error: ItemError | None = None
+        self.error: ItemError | None = None
         self._size: tuple[int, int] | None = None
         self.last: int | None = None
         self.waited = 0.0  # seconds until frames were there
@@ -97,13 +97,13 @@ class Feed:
 
     def __next__(self) -> VideoFrame:
         begun = time.perf_counter()
-        if self._error or (self._end is not None and self.last == self._end):
+        if self.error or (self._end is not None and self.last == self._end):
             raise StopIteration
         try:
             frame = next(self._frames)
             self._check_size(frame.image)
         except ItemError as error:
-            self._error = error
+            self.error = error
             raise StopIteration from error
         finally:
             self.waited += time.perf_counter() - begun
@@ -121,8 +121,8 @@ class Feed:
 
     def check(self, job: Job) -> None:
         """Raise ItemError for what ended the frames early, and for prompts on frames that did not come."""
-        if self._error:
-            raise self._error
+        if self.error:
+            raise self.error
         late = [prompt.frame for prompt in job.prompts] + ([] if job.auto_frame is None else [job.auto_frame])
         if late and (self.last is None or max(late) > self.last):
             raise no_frame(max(late), self.last, pictures=job.pictures)
@@ -138,9 +138,8 @@ class Feed:
 def no_frame(frame: int, last: int | None, *, pictures: bool) -> ItemError:
     """Says that a video has no such frame as a prompt is on, and which is its last; None where there is none."""
     ends = "there is none" if last is None else f"the last one is {last}"
-    return ItemError(
-        "no_frame", f"a prompt is on frame {frame}, and {ends}{_counted_so(pictures)}; name an earlier one after its @, or with --end"
-    )
+    cure = 'put it on an earlier one, by @FRAME, "frame" in JSON, or backward by --end'
+    return ItemError("no_frame", f"a prompt is on frame {frame}, and {ends}{_counted_so(pictures)}; {cure}")
 
 
 def no_start(start: int, *, pictures: bool) -> ItemError:
@@ -152,12 +151,18 @@ def _counted_so(pictures: bool) -> str:
     return ", as frames count from 0 whatever their names say" if pictures else ""
 
 
-def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Iterator[Tracked]:
+def track(
+    segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job, again: Callable[[int], Iterator[VideoFrame]] | None = None
+) -> Iterator[Tracked]:
     """Every frame of the span, in rising order, each as soon as it is known.
 
     Forward: every frame from the first one on, without objects up to the first prompted one. Backward: from the first frame to the last
     prompted one. Both: every frame, an object before its first prompt as tracked backward from there. Without prompts, as a stage before
     gives them that found nothing: every frame, without objects.
+
+    Args:
+        again: reads the video once more, from a frame on, while ``frames`` is still open; None where that cannot be done, and all frames
+            that are to be tracked backward wait on disk at once.
 
     Raises:
         ItemError: a frame cannot be read (after those before it), or a prompt's frame never came.
@@ -174,22 +179,24 @@ def track(segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job) -> Itera
         feed.check(job)
         return
 
-    from visiontk.media.spool import FrameSpool, Spool
+    from visiontk.media.spool import Backlog, Spool
 
-    with FrameSpool() as kept, Spool() as found:
+    with Backlog(job.span.start, again) as kept, Spool() as found:
         for frame in feed:
             kept.keep(frame)
             if frame.index >= max(job.turn, LOOK_AHEAD - 1):
                 break
         if feed.last is None or feed.last < job.turn:
             feed.check(job)
-        _backward(segmenter, kept, found, job, length or job.span.start + len(kept))
-        first = (kept.frame(number) for number in range(len(kept)))
+        _backward(segmenter, kept, found, job, length or job.span.start + kept.count)
         if job.span.direction == "backward":
-            yield from (_read(found, job, frame) for frame in itertools.islice(first, len(found)))
+            yield from (_read(found, job, frame) for frame in kept.rising(len(found)))
             return
-        for tracked in _forward(segmenter, Feed(itertools.chain(first, feed), job.span.end), job, length):
+        once_more = Feed(itertools.chain(kept.rising(kept.count), feed), job.span.end)
+        for tracked in _forward(segmenter, once_more, job, length):
             yield _merged(tracked, _read(found, job, tracked.frame)) if tracked.frame.index <= job.turn else tracked
+        if once_more.error:
+            raise once_more.error
         feed.check(job)
 
 
@@ -217,15 +224,16 @@ def _forward(segmenter: Segmenter, feed: Feed, job: Job, length: int | None) -> 
         yield Tracked(feed.answered(answer.frame), answer.objects, seconds)
 
 
-def _backward(segmenter: Segmenter, kept: FrameSpool, found: Spool, job: Job, length: int) -> None:
+def _backward(segmenter: Segmenter, kept: Backlog, found: Spool, job: Job, length: int) -> None:
     """Track from the turn down to the start of the span; what is found comes into a spool in falling order."""
     prompts = job.prompts if job.span.direction == "backward" else job.starts()
-    numbers = range(job.turn - job.span.start, -1, -1)
-    feed = Feed(kept.frame(number) for number in numbers)
+    feed = Feed(kept.falling(job.turn))
     answers = segmenter.video(feed.pairs(), prompts, reverse=True, auto=job.auto, length=length)
     for answer, seconds in _timed(answers, feed):
         feed.answered(answer.frame)
         found.append(_write(answer.objects, seconds))
+    if feed.error:
+        raise feed.error
 
 
 def _timed(answers: Iterator[FrameMasks], feed: Feed) -> Iterator[tuple[FrameMasks, float]]:

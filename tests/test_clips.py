@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,8 @@ from PIL import Image
 
 from visiontk.artefacts import Naming, writing
 from visiontk.errors import ItemError, OutputError
-from visiontk.media import clips, files, images, pipes
-from visiontk.media.spool import FrameSpool, Spool
+from visiontk.media import clips, files, images, pipes, spool
+from visiontk.media.spool import Backlog, FrameSpool, Spool
 from visiontk.media.video import VideoFrame, is_camera
 
 if TYPE_CHECKING:
@@ -129,6 +131,72 @@ def test_spools_give_back_what_was_put_in() -> None:
         assert (back.index, back.time, back.rate, back.pixel_aspect, back.duration) == (8, 1 / 3, 29.97, 16 / 15, 2.5)
         assert frames.frame(0).duration is None
         np.testing.assert_array_equal(np.asarray(back.image), np.asarray(noise(1)))
+
+
+class Film:
+    """A video of noise that can be read again, and notes from which frame on it was."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.read = length, list[int]()
+
+    def frames(self, start: int) -> Iterator[VideoFrame]:
+        self.read.append(start)
+        for number in range(start, self.length):
+            yield VideoFrame(number, number / 10, noise(number), 10.0)
+
+
+def numbers(frames: Iterable[VideoFrame]) -> list[int]:
+    """Of frames that are what they were."""
+    found = []
+    for frame in frames:
+        np.testing.assert_array_equal(np.asarray(frame.image), np.asarray(noise(frame.index)))
+        assert frame.time == frame.index / 10
+        found.append(frame.index)
+    return found
+
+
+def test_of_what_waits_for_the_way_back_no_more_is_on_disk_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames 3 to 22, of which seven fit: the last ones wait, and those before them are read again, seven at a time."""
+    with FrameSpool() as one:
+        one.keep(next(Film(1).frames(0)))
+        monkeypatch.setattr(spool, "ROOM", int(7.1 * one.size))
+    film, most = Film(40), 0
+    with Backlog(3, film.frames) as kept:
+        for frame in itertools.islice(film.frames(3), 20):
+            kept.keep(frame)
+            most = max(most, kept.size)
+        back = []
+        for frame in kept.falling(20):
+            back += numbers([frame])
+            most = max(most, kept.size)
+        assert back == list(range(20, 2, -1))
+        assert most <= spool.ROOM * 8 / 7, "one more than fits, as that is known afterwards"
+        assert film.read == [3, 12, 5, 3]
+        assert numbers(kept.rising(18)) == list(range(3, 21))
+
+
+def test_what_fits_or_cannot_be_read_again_waits_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = Film(9)
+    for room, again in ((2**31, film.frames), (1, None)):
+        monkeypatch.setattr(spool, "ROOM", room)
+        with Backlog(2, again) as kept:
+            for frame in film.frames(2):
+                kept.keep(frame)
+            film.read.clear()
+            assert numbers(kept.falling(6)) == [6, 5, 4, 3, 2] and numbers(kept.rising(4)) == [2, 3, 4, 5]
+            assert len(kept) == 7 and not film.read
+
+
+def test_a_video_that_has_lost_frames_when_it_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "ROOM", 1)
+    film = Film(9)
+    with Backlog(0, film.frames) as kept:
+        for frame in film.frames(0):
+            kept.keep(frame)
+        film.length = 4
+        for again in (kept.falling(8), kept.rising(9)):
+            with pytest.raises(ItemError, match=r"frame [47] was there and is not any more"):
+                numbers(again)
 
 
 def test_a_spool_that_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ class Clip:
         read: opens it and gives its frames from a number on, which counts from 0. Raises ``ItemError`` as `video.read_frames` does.
         most: how many frames there are, or of a file how many packets, which some of them may be without; None where only decoding tells.
         again: whether it can be read more than once: pipes and cameras cannot.
+        shared: whether it is one open file, in which one reading would disturb another.
         sound: a file whose sound belongs to it.
         lines: where each frame is a file: what the record of each says, and no time. Otherwise frames go by number and time.
         roughly: how many frames there are as far as its header tells, which may be wrong; None where it does not.
@@ -38,6 +39,7 @@ class Clip:
     read: Callable[[int], Iterator[VideoFrame]]
     most: Callable[[], int | None] = lambda: None
     again: bool = True
+    shared: bool = False
     sound: str | None = None
     lines: Sequence[Line] | None = None
     roughly: Callable[[], int | None] = lambda: None
@@ -89,7 +91,7 @@ def from_source(source: str | BinaryIO) -> Clip:
         return video.read_frames(source, start_index=start)
 
     if not file:
-        return Clip(read, again=not isinstance(source, str) and source.seekable())
+        return Clip(read, again=not isinstance(source, str) and source.seekable(), shared=True)
     return Clip(read, lambda: video.count_packets(source), sound=str(source), roughly=lambda: video.probe(source).frames_estimate)
 
 

@@ -7,15 +7,18 @@ import math
 import struct
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
 from types import TracebackType
 from typing import IO, Self
 
 from PIL import Image
 
-from visiontk.errors import OutputError
+from visiontk.errors import ItemError, OutputError
 from visiontk.media.video import VideoFrame
 
+ROOM = 2**31  # bytes of the frames that wait at once, of a video that can be read again
 _ABOUT = struct.Struct("<qdddd")  # index, time, rate, pixel aspect, duration; NaN for none
 
 
@@ -40,6 +43,17 @@ class Spool:
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    @property
+    def size(self) -> int:
+        """In bytes, of all pieces together."""
+        return self._ends[-1]
+
+    def clear(self) -> None:
+        """Forget all pieces, and give their room back."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._ends = array("Q", [0])
 
     def append(self, piece: bytes) -> None:
         try:
@@ -76,6 +90,70 @@ class FrameSpool(Spool):
         image = Image.open(io.BytesIO(piece[_ABOUT.size :]), formats=["PNG"])
         image.load()
         return VideoFrame(index, time, image, rate, aspect, None if math.isnan(shown) else shown)
+
+
+class Backlog(FrameSpool):
+    """The frames of a video from number ``start`` on, kept for the way back; a context manager.
+
+    Of a video that can be read ``again`` from any frame on, no more than about `ROOM` bytes wait on disk: where they would be more, the
+    earlier ones are forgotten, and read again when their turn comes, as many at once as there is room for.
+
+    Attributes:
+        count: how many were kept, also those that are forgotten by now.
+    """
+
+    def __init__(self, start: int, again: Callable[[int], Iterator[VideoFrame]] | None = None) -> None:
+        super().__init__()
+        self._start, self._again = start, again
+        self._first = start  # the number of the first one that waits
+        self._whole = True  # none was forgotten yet
+        self.count = 0
+
+    def keep(self, frame: VideoFrame) -> None:
+        if self._again and self.size >= ROOM:
+            self._forget(frame.index)
+        super().keep(frame)
+        self.count += 1
+
+    def falling(self, last: int) -> Iterator[VideoFrame]:
+        """From ``last`` down to the first one. Raises ItemError where the video cannot be read as before."""
+        for number in range(last, self._start - 1, -1):
+            if not self._first <= number < self._first + len(self):
+                self._read(number)
+            yield self.frame(number - self._first)
+
+    def rising(self, count: int) -> Iterator[VideoFrame]:
+        """The first ``count`` that there are. Raises ItemError where the video cannot be read again."""
+        if self._whole or self._again is None:
+            yield from (self.frame(number) for number in range(count))
+            return
+        number = self._start - 1
+        with closing(self._again(self._start)) as frames:  # type: ignore[type-var]
+            for frame in islice(frames, count):
+                number = frame.index
+                yield frame
+        if number < self._start + count - 1:
+            raise _gone(number + 1)
+
+    def _forget(self, first: int) -> None:
+        self.clear()
+        self._first, self._whole = first, False
+
+    def _read(self, last: int) -> None:
+        """Frame ``last``, and before it as many as there is room for, if they are as large as those that wait."""
+        assert self._again is not None, "what cannot be read again is never forgotten"
+        each = max(1, self.size // max(1, len(self)))
+        self._forget(max(self._start, last + 1 - max(1, ROOM // each)))
+        wanted = last + 1 - self._first
+        with closing(self._again(self._first)) as frames:  # type: ignore[type-var]
+            for frame in islice(frames, wanted):
+                super().keep(frame)
+        if len(self) < wanted:
+            raise _gone(self._first + len(self))
+
+
+def _gone(number: int) -> ItemError:
+    return ItemError("broken", f"frame {number} was there and is not any more; leave the file alone while it is tracked")
 
 
 def temporary_file() -> IO[bytes]:

@@ -1,0 +1,80 @@
+"""What waits on disk for the way back is bounded, and what is found does not depend on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.test_cli_segment import BLUE_LATE, FRAMES, red_at, save_animation, save_clip, save_frames
+from visiontk.media import spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import ColourTracker, Run
+    from visiontk.media.video import VideoFrame
+
+
+@pytest.fixture
+def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames waited at once, at each that was kept."""
+    counts: list[int] = []
+    keep = spool.FrameSpool.keep
+
+    def watched(self: spool.FrameSpool, frame: VideoFrame) -> None:
+        keep(self, frame)
+        counts.append(len(self))
+
+    monkeypatch.setattr(spool.FrameSpool, "keep", watched)
+    return counts
+
+
+def cutouts() -> dict[str, bytes]:
+    return {path.as_posix(): path.read_bytes() for path in Path("out").rglob("*.png")}
+
+
+@pytest.mark.parametrize("direction", ["backward", "both"])
+@pytest.mark.parametrize("name", ["clip.mp4", "in", "moves.gif"])
+def test_a_file_is_read_again_and_the_lines_are_the_same(
+    run: Run, trackers: list[ColourTracker], most: list[int], monkeypatch: pytest.MonkeyPatch, direction: str, name: str
+) -> None:
+    save_clip("clip.mp4")
+    save_frames("in")
+    save_animation("moves.gif", FRAMES)
+    arguments = ("-p", f"{red_at(7)}#1", "-p", f"{BLUE_LATE}#2", "--direction", direction, "--start", "1")
+    wanted = run("segment", name, *arguments, "-o", "out/", "--save", "cutout", "--overwrite")
+    made = cutouts()
+    assert wanted.code == 0 and len(made) > 7 and max(most) > 7
+    most.clear()
+    monkeypatch.setattr(spool, "ROOM", 1)
+    found = run("segment", name, *arguments, "-o", "out/", "--save", "cutout", "--overwrite")
+    assert max(most) == 1
+    assert [record["segment"]["objects"] for record in found.records] == [record["segment"]["objects"] for record in wanted.records]
+    assert cutouts() == made
+
+
+def test_a_file_that_comes_through_a_pipe_waits_as_a_whole(
+    run: Run, trackers: list[ColourTracker], most: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "ROOM", 1)
+    found = run("segment", "-", "-p", red_at(7), "--direction", "backward", stdin=Path(save_clip("clip.mp4")).read_bytes())
+    assert [record["frame"] for record in found.records] == list(range(8)) and max(most) > 7
+
+
+@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_a_file_that_is_cut_while_it_is_tracked_is_told(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    save_frames("in")
+    monkeypatch.setattr(spool, "ROOM", 1)
+    falling = spool.Backlog.falling
+
+    def cut(self: spool.Backlog, last: int) -> Iterator[VideoFrame]:
+        Path("in/00004.png").unlink()
+        return falling(self, last)
+
+    monkeypatch.setattr(spool.Backlog, "falling", cut)
+    found = run("segment", "in", "-p", red_at(7), "--direction", direction)
+    assert found.code == 3 and "there is no such file" in found.stderr
