@@ -105,6 +105,10 @@ Fp32Dtype = Annotated[
     str, typer.Option("--dtype", metavar="auto|fp32|bf16|fp16", help="fp32 gives the same figures on every machine, nearly.")
 ]
 Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile the model: slow start, faster batches.")]
+SegmentCompile = Annotated[
+    bool | None,
+    typer.Option("--compile/--no-compile", help="torch.compile the image encoder, and nothing else: slow start, faster frames."),
+]
 BatchSize = Annotated[str | None, typer.Option("--batch-size", "-b", metavar="auto|N", help="Items per pass; halved when memory runs out.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of every random choice.")]
 Threads = Annotated[str | None, typer.Option("--threads", metavar="auto|N", help="CPU threads.")]

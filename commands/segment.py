@@ -49,7 +49,7 @@ def segment(
         typer.Option(
             "--direction",
             help="Where objects are followed from the prompted frame: on to the end, back to the start, or both. "
-            "For backward and both, the frames up to it wait in a temporary file.",
+            "For backward and both, the frames up to it wait in a temporary file, of a file 2 GB of them at most.",
         ),
     ] = Direction.forward,
     start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to track; the first of all is 0.")] = 0,
@@ -94,7 +94,7 @@ def segment(
     resume: options.Resume = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
-    compile: options.Compile = None,
+    compile: options.SegmentCompile = None,
     seed: options.Seed = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -127,13 +127,13 @@ def segment(
 
     \b
     Files, by --save; overlay is the default with -o and on a terminal:
-      overlay   the picture with its objects; of a video an MP4 at its own rate, with its sound if it is a file
+      overlay   the picture with its objects; of a video an MP4 of even sides at its own rate, with its sound if it is a file
       masks     palette PNGs whose pixels are ids, as DAVIS has them: DIR/VIDEO/00000.png
       binary    a PNG of 0 and 255 for each object: DIR/VIDEO/001/00000.png
       cutout    a PNG with alpha for each object, cropped to it
       yolo      a text file of polygons for each picture or frame; the class is the id - 1
       npz       masks (N, height, width), ids, scores, and frames of a video
-      coco      one JSON for the run, with RLE; the category is the id
+      coco      one JSON for the run, with RLE; the category is the id; not with --resume
 
     -o is a folder, a file, or a template with {stem} {name} {parent} {frame} {index} {kind}. A file, and a template without {kind}, is for
     the overlay, or for what alone has its suffix; all else has its kind behind that name, and one of several objects its id: q.png,
@@ -229,7 +229,7 @@ def _check_options(span: segment_prompts.Span, kinds: list[Kind], out: str | Non
     if out == "-" and kinds != [Kind.overlay]:
         raise UsageError("-o - puts one overlay on the output; for other files name a folder with -o")
     if resume and Kind.coco in kinds:
-        raise UsageError("a COCO file of a whole run cannot be resumed; make it from the lines, or leave out --resume")
+        raise UsageError("--save coco makes one file of the whole run, which --resume cannot go on with; leave one of them out")
     if every and span.direction != "forward":
         raise UsageError("--auto-every looks for new objects on the way forward; leave it out, or --direction")
     if out and Kind.overlay in kinds and Path(out).suffix.lower() in (".mkv", ".mov", ".avi", ".webm", ".m4v"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from visiontk import catalog, settings
 
 ROOT = Path(__file__).parent.parent
 BUNDLED = [entry for entry in catalog.entries() if entry.bundled]
+NOT_LEARNED = ("running_mean", "running_var", "num_batches_tracked", "positional_encoding_gaussian_matrix")
 
 
 def weights(entry: catalog.Entry) -> list[Path]:
@@ -63,6 +66,28 @@ def test_what_is_bundled_has_the_size_that_is_stated_in_half_precision(entry: ca
         with safe_open(file, "pt") as tensors:
             kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118  it has no other way
         assert kinds <= {"F16", "I64"} or file.parent.name == "vqgan", file
+
+
+@pytest.mark.parametrize("entry", BUNDLED, ids=lambda entry: entry.name)
+def test_what_is_bundled_has_the_parameters_that_are_stated(entry: catalog.Entry) -> None:
+    count = 0
+    for file in weights(entry):
+        with safe_open(file, "pt") as tensors:
+            learned = [name for name in tensors.keys() if not name.endswith(NOT_LEARNED)]  # noqa: SIM118  as above
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in learned)
+    assert count == entry.parameters
+    assert count < 4e6 or entry.task != "segment"
+
+
+def test_the_figure_of_the_bundled_segmenter_is_that_of_its_card_by_the_command_that_is_named() -> None:
+    [entry] = [entry for entry in BUNDLED if entry.task == "segment"]
+    card = Path(str(resources.files("visiontk").joinpath(str(entry.bundled), "README.md"))).read_text("utf-8")
+    pictures = re.search(r"pictures, one click: mIoU \| ([\d.]+) \|", card)
+    clips = re.search(r"Over (\d+) clips, .*: ([\d.]+) by a click", card)
+    assert pictures and clips
+    iou, jf = (f"{100 * float(figure):.0f} %" for figure in (pictures[1], clips[2]))
+    assert entry.figure == f"tiny world mIoU {iou} by a click, J&F {jf} over {clips[1]} clips"
+    assert entry.source.endswith(f"python -m tests.quality.test_tiny_sam2 {clips[1]}")
 
 
 def test_the_bundled_photo_model_has_its_licence_in_the_notice() -> None:

@@ -7,7 +7,10 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +142,16 @@ def test_a_video_gives_a_line_for_each_frame(run: Run, trackers: list[ColourTrac
         (one,) = records[number]["segment"]["objects"]
         assert (one["area"], one["box"], one["score"]) == (0, None, 0.0)
         assert one["rle"]["size"] == [HEIGHT, WIDTH] and not decode(one).any()
+
+
+def test_a_point_without_a_place_is_the_middle_of_the_first_frame_and_the_default(run: Run, trackers: list[ColourTracker]) -> None:
+    save_clip("clip.mp4")
+    for arguments in (["-p", "point"], []):
+        assert run("segment", "clip.mp4", *arguments).records[0]["segment"]["prompts"] == ["point"]
+        (video,) = trackers[-1].asked
+        (prompt,) = video["prompts"]
+        assert (prompt.object_id, prompt.frame, prompt.points, prompt.labels) == (1, 0, ((WIDTH / 2, HEIGHT / 2),), (1,))
+        assert (prompt.box, prompt.mask) == (None, None)
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
@@ -362,6 +375,48 @@ def test_everything_in_a_video(run: Run, trackers: list[ColourTracker]) -> None:
     assert [boxes(record) for record in later[5:7]] == [{}, {1: box("red", 6), 2: box("blue", 6)}]
     both = run("segment", "clip.mp4", "-p", "auto@6", "--direction", "both").records
     assert boxes(both[0]) == {1: box("red", 0), 2: None}
+
+
+def test_the_help_names_every_form_of_prompt_and_can_be_taken_at_its_word(run: Run) -> None:
+    from visiontk import prompts
+
+    shown = run("segment", "--help").stdout.decode()
+    examples = [line for line in shown.splitlines() if re.match(r"  (.* \| )?visiontk segment ", line)]
+    written = re.findall(r" (?:-p|--prompt) (\S+)", "\n".join(examples))
+    assert len(written) >= 6
+    table, _, _ = shown.partition("Prompts: ")[2].partition("Without @FRAME")
+    forms = re.findall(r"^    (\S+)  ", table, re.MULTILINE)
+    assert set(re.split(", | or ", prompts.FORMS)) <= set(forms)
+    numbers = [re.sub(r"\b[XY]([01]?)\b", r"1\1", form) for form in forms]  # X0 < X1
+    for text in [*written, *numbers]:
+        read = prompts.read(text)
+        kind = "points" if text.startswith("point") else text.partition(":")[0].partition("@")[0]
+        assert getattr(read, kind), text
+
+
+def test_the_help_names_every_kind_of_file(run: Run) -> None:
+    kinds = sorted(import_module("visiontk.commands.segment_names").Kind)
+    shown = run("segment", "--help").stdout.decode()
+    files, _, _ = shown.partition("Files, by --save")[2].partition("\n\n")
+    assert sorted(re.findall(r"^    (\w+)  ", files, re.MULTILINE)) == kinds
+    listed = re.search(r"Files to write: ([^.]*)\.", shown)
+    assert listed and sorted(re.split(r",\s+", listed[1])) == kinds
+
+
+def test_what_is_compiled_is_what_the_help_says(run: Run, tiny_sam2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    compiled: list[str] = []
+
+    def note(function: Any, **_: Any) -> Any:
+        compiled.append(type(function.__self__).__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", note)
+    picture(0).save("a.png")
+    assert run("segment", "a.png", "-m", tiny_sam2, "--compile").code == 0
+    assert compiled == ["ImageEncoder"]
+    assert "torch.compile the image encoder, and nothing else" in " ".join(run("segment", "--help").stdout.decode().split())
 
 
 # Which way
@@ -630,7 +685,7 @@ def test_the_view_for_people(run: Run, trackers: list[ColourTracker]) -> None:
         (["--min-iou", "0.5"], ["--min-iou", "auto"]),
         (["--save", "overlay,film"], ["film", "overlay, masks"]),
         (["--save", "masks", "-o", "-"], ["-o -"]),
-        (["--save", "coco", "--resume", "x.jsonl"], ["COCO"]),
+        (["--save", "coco", "--resume", "x.jsonl"], ["--save coco makes one file of the whole run", "--resume", "leave one of them out"]),
         (["-o", "x.mkv"], [".mp4"]),
         (["-o", "{nothing}"], ["{stem}"]),
         (["--format", "xml"], ["xml"]),
@@ -752,7 +807,7 @@ def test_a_prompt_past_the_end(run: Run, trackers: list[ColourTracker], valid: V
     """It fails before the first frame is tracked, and where only decoding tells the length, after the last one."""
     save_clip("clip.mp4")
     save_animation("a.gif", 6)
-    told = "a prompt is on frame 40, and the last one is {}; name an earlier one after its @, or with --end"
+    told = 'a prompt is on frame 40, and the last one is {}; put it on an earlier one, by @FRAME, "frame" in JSON, or backward by --end'
     for name, frame in (("clip.mp4", 11), ("a.gif", 5)):
         for direction in ("forward", "backward", "both"):
             (only,) = valid(run("segment", name, "-p", red_at(0), "-p", "point:5,5@40", "--direction", direction), 3)
@@ -777,7 +832,7 @@ def test_frames_of_a_folder_count_from_0_whatever_their_names_say(run: Run, trac
             (
                 "no_frame",
                 "a prompt is on frame 10, and the last one is 5, as frames count from 0 whatever their names say; "
-                "name an earlier one after its @, or with --end",
+                'put it on an earlier one, by @FRAME, "frame" in JSON, or backward by --end',
             ),
         )
         (only,) = valid(run("segment", *arguments, "--start", "10"), 3)
@@ -868,11 +923,9 @@ def test_a_video_of_no_frames_at_all(run: Run, trackers: list[ColourTracker], va
     assert error(empty) == ("broken", "no frame of the video can be decoded") and boxes(other) == {1: box("red", 6)}
 
 
-def test_frames_are_decoded_on_another_thread_ahead_of_the_model(
-    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import threading
-
+@pytest.fixture
+def decoded_on(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The thread of each frame that was decoded."""
     from visiontk.media import decoder
 
     threads: list[threading.Thread] = []
@@ -883,8 +936,39 @@ def test_frames_are_decoded_on_another_thread_ahead_of_the_model(
         return convert(frame)
 
     monkeypatch.setattr("visiontk.media.video.to_image", noted)
+    return threads
+
+
+def test_frames_are_decoded_on_another_thread(run: Run, trackers: list[ColourTracker], decoded_on: list[threading.Thread]) -> None:
     assert len(run("segment", save_clip("clip.mkv"), "-p", "point:9,13").records) == FRAMES
-    assert len(threads) == FRAMES and threading.main_thread() not in threads
+    assert len(decoded_on) == FRAMES and threading.main_thread() not in decoded_on
+
+
+def test_sixteen_frames_are_decoded_while_the_model_has_not_answered_the_first(
+    run: Run, trackers: list[ColourTracker], decoded_on: list[threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visiontk.adapters import segment
+
+    ahead: list[int] = []
+    load = segment.load
+
+    def slow(*arguments: Any) -> Any:
+        tracker: Any = load(*arguments)
+        track = tracker.video
+
+        def video(*arguments: Any, **options: Any) -> Iterator[Any]:
+            deadline = time.monotonic() + 10
+            while len(decoded_on) < 18 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            ahead.append(len(decoded_on))
+            yield from track(*arguments, **options)
+
+        tracker.video = video
+        return tracker
+
+    monkeypatch.setattr(segment, "load", slow)
+    assert len(run("segment", save_clip("clip.mkv", 40), "-p", "point:9,13").records) == 40
+    assert ahead == [18], "the first one, 16 that wait, and one in the hand of who decodes"
 
 
 def test_a_file_that_ends_before_its_index_is_told_to_be_cut(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
@@ -901,15 +985,14 @@ def test_a_file_that_ends_before_its_index_is_told_to_be_cut(run: Run, trackers:
 # Memory
 
 
-@pytest.mark.parametrize("direction", ["forward", "both"])
-def test_memory_does_not_grow_with_the_video(run: Run, trackers: list[ColourTracker], direction: str) -> None:
+@pytest.mark.parametrize(("direction", "lines", "tracked"), [("forward", 300, 95), ("backward", 206, 206), ("both", 300, 206 + 95)])
+def test_memory_does_not_grow_with_the_video(run: Run, trackers: list[ColourTracker], direction: str, lines: int, tracked: int) -> None:
     save_clip("long.mp4", 300)
     result = run("segment", "long.mp4", "-p", "point:60,34@205", "--direction", direction, "--save", "overlay,npz,coco", "-o", "out")
-    assert len(result.records) == 300
+    assert len(result.records) == lines
     (*_, tracker) = trackers
-    frames = sum(len(call["frames"]) for call in tracker.asked)
-    assert frames == (95 if direction == "forward" else 300 - 205 + 206)
-    assert len(tracker.alive) == frames // 20 or direction == "both"
+    counts = [len(call["frames"]) for call in tracker.asked]
+    assert sum(counts) == tracked and len(tracker.alive) == sum(count // 20 for count in counts)
     assert max(tracker.alive) <= 40, "16 decoded ahead, 16 that the model reads ahead, and some on their way"
 
 
@@ -933,7 +1016,6 @@ def test_bare_streams_are_told_by_their_first_bytes(run: Run, trackers: list[Col
 
 def test_an_mp4_whose_index_is_at_its_end_cannot_come_through_a_pipe(run: Run, trackers: list[ColourTracker]) -> None:
     import os
-    import threading
 
     save_clip("a.mp4", 400)
     data = Path("a.mp4").read_bytes()
@@ -958,7 +1040,6 @@ def feed(path: str, data: bytes) -> None:
 
 def test_a_named_pipe_is_read_as_it_comes(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     import os
-    import threading
 
     save_clip("a.mkv")
     picture(0).save("a.png")

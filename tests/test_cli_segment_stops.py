@@ -61,6 +61,10 @@ def about(records: list[Record]) -> list[tuple[Any, ...]]:
     ]
 
 
+def tree(folder: str) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.*"))}
+
+
 def frames_of(path: str | Path) -> int:
     import av
 
@@ -205,9 +209,6 @@ def test_files_of_a_video_in_part_are_made_again_under_their_names(run: Run, tra
         Path(folder).mkdir()
         save_clip(f"{folder}/x.mp4", 4)
     arguments = ["segment", "a/x.mp4", "b/x.mp4", "-p", RED, "--save", "overlay,masks"]
-
-    def tree(folder: str) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.*"))}
 
     run(*arguments, "-o", "whole", "--resume", "whole.jsonl")
     wanted = tree("whole")
@@ -619,6 +620,32 @@ def test_a_full_disk_under_the_files(run: Run, trackers: list[ColourTracker], ki
     assert "cannot write" in result.error and "room" in result.error
     assert result.stderr.count("\n") == 1
     assert not list(Path("out").rglob(".*")), "nothing half written is left"
+
+
+@pytest.mark.parametrize(("room", "full"), [(2000, "out/a-overlay.mp4"), (6000, "out.jsonl")])
+def test_a_run_whose_disk_was_full_goes_on_to_what_an_undisturbed_one_gives(
+    run: Run, trackers: list[ColourTracker], room: int, full: str, disk_of: DiskOf
+) -> None:
+    arguments = ["segment", save_clip("a.mp4"), "-p", RED, "--save", "overlay,npz,masks,cutout", "-o", "out", "--resume", "out.jsonl"]
+
+    def answers() -> list[Record]:
+        lines = read("out.jsonl")
+        return [{**line, "segment": {**line["segment"], "seconds": None}} for line in lines]
+
+    assert run(*arguments).code == 0
+    wanted, files = answers(), tree("out")
+    assert len(wanted) == FRAMES and len(files) == 2 + 2 * FRAMES
+    shutil.rmtree("out")
+    Path("out.jsonl").unlink()
+    with disk_of(room):
+        stopped = run(*arguments)
+    assert stopped.code == 6 and f"{full} (File too large)" in stopped.error
+    held = answers()
+    assert 1 < len(held) < FRAMES and held == wanted[: len(held)]
+    assert run(*arguments).code == 0
+    made = tree("out")
+    assert answers() == wanted and made.keys() == files.keys()
+    assert [name for name in files if not alike(made[name], files[name])] == []
 
 
 def test_a_full_disk_under_lines_and_files_is_one_message(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:

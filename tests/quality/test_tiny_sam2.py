@@ -1,7 +1,7 @@
 """The bundled SAM 2's figures on freshly rendered pictures and clips, fixed seeds, against floors a little under what was measured.
 
-`python -m tests.quality.test_tiny_sam2` prints them over 100 pictures and 100 clips, as the model card and the README give them, with a
-number after it over so many clips, and with a model after that those of another one.
+`python -m tests.quality.test_tiny_sam2` prints them over 100 pictures and 100 clips, as the table of docs/segmentation.md has them; with
+a number after it over so many clips, as the README has them over 400, and with a model after that those of another one.
 """
 
 from __future__ import annotations
