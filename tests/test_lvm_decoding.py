@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -14,8 +14,9 @@ from tests.lvm_models import TOKENS, make_lvm
 from visiontk.adapters import lvm_blocks, lvm_cache
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.adapters.lvm_cache import KeysValues, Shape
-from visiontk.adapters.lvm_decoding import Decoder
+from visiontk.adapters.lvm_decoding import Decoder, compile_mode
 from visiontk.adapters.lvm_sampling import choose, draws, probabilities
+from visiontk.adapters.lvm_sentences import Continuation
 from visiontk.runtime import Runtime
 
 CODES, FRAMES = 24, 6
@@ -114,22 +115,55 @@ def test_of_a_prompt_that_is_longer_than_the_context_the_last_frames_count(model
     assert torch.equal(tokens_of(rows[0, 0]), tokens_of(short[0, 0]))
 
 
-def test_a_prompt_is_read_once_in_one_pass_whatever_the_candidates(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[tuple[int, ...]] = []
+@pytest.fixture
+def read(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of what is read: (rows, tokens) of prompts, (rows,) of steps."""
+    shapes: list[tuple[int, ...]] = []
     prefill, step = model.decoder.prefill, model.decoder.step
 
     def note_prefill(tokens: Tensor, cache: KeysValues) -> Tensor:
-        read.append(tuple(tokens.shape))
+        shapes.append(tuple(tokens.shape))
         return prefill(tokens, cache)
 
     def note_step(tokens: Tensor, *rest: Any) -> Tensor:
-        read.append(tuple(tokens.shape))
+        shapes.append(tuple(tokens.shape))
         return step(tokens, *rest)
 
     monkeypatch.setattr(model.decoder, "prefill", note_prefill)
     monkeypatch.setattr(model.decoder, "step", note_step)
+    return shapes
+
+
+def test_a_prompt_is_read_once_in_one_pass_whatever_the_candidates(model: VisualSentenceModel, read: list[tuple[int, ...]]) -> None:
     list(model.continue_([sentence(0, 2), sentence(1, 2)], 2, Sampling(candidates=3)))
     assert read == [(2, 2 * TOKENS)] + [(6,)] * (2 * TOKENS - 1)
+
+
+def test_past_the_context_the_frames_that_are_kept_are_read_once_for_every_second_frame(
+    model: VisualSentenceModel, read: list[tuple[int, ...]]
+) -> None:
+    """Nine frames after four, with room for six: read anew where two were dropped, and not at every frame."""
+    list(model.continue_([sentence(0, 4)], 9, Sampling(greedy=True)))
+    assert [shape for shape in read if len(shape) == 2] == [(1, 4 * TOKENS)] * 5
+    assert read.count((1,)) == 9 * TOKENS - 5, "what is made is otherwise read token by token, the last one of all not at all"
+
+
+@pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(0.8, top_k=9, top_p=0.9, seed=1, candidates=2)])
+def test_nothing_leaves_the_device_while_a_frame_is_made(
+    model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch, sampling: Sampling
+) -> None:
+    """A copy to the host for each token would make a GPU wait."""
+    making = Continuation(model.decoder, sentence(0, 2)[None], 2, sampling)
+
+    def copied(*_: Any, **__: Any) -> NoReturn:
+        raise AssertionError("a tensor was read on the host")
+
+    with torch.inference_mode(), monkeypatch.context() as patched:
+        for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__"):
+            patched.setattr(Tensor, name, copied)
+        made = [making.next(number) for number in range(2)]
+    making.close()
+    assert [tuple(frame.tokens.shape) for frame in made] == [(sampling.candidates, TOKENS)] * 2
 
 
 @pytest.mark.parametrize(
@@ -241,6 +275,7 @@ def test_a_compiled_decoder_says_the_same(folder: Path, model: VisualSentenceMod
     monkeypatch.setattr(torch, "compile", eagerly)  # the real backend needs a C++ compiler and half a minute
     compiled = load(str(folder), Runtime(device="cpu", dtype="fp32", compile=True))
     assert graphs == [{"mode": None, "fullgraph": True, "dynamic": False}]
+    assert (compile_mode(torch.device("cpu")), compile_mode(torch.device("cuda", 1))) == (None, "reduce-overhead"), "CUDA graphs"
     for sampling in (Sampling(greedy=True), Sampling(seed=2, candidates=2)):
         want, got = (made(one, [sentence(0, 3)], 5, sampling) for one in (model, compiled))
         assert all(torch.equal(tokens_of(want[key]), tokens_of(got[key])) for key in want)
@@ -267,7 +302,9 @@ def test_int8_weights_stay_close_to_the_whole_ones(folder: Path, model: VisualSe
     difference = (small.score(words) - model.score(words)).nan_to_num().abs()
     assert 0 < difference.mean() < 0.1
     rows = made(small, [words[:2]], 2, Sampling(seed=1, candidates=2))
-    assert tokens_of(rows[0, 1]).max() < CODES
+    alone = made(small, [words[:2]], 2, Sampling(seed=1, first_candidate=1))
+    assert torch.equal(tokens_of(rows[0, 1]), tokens_of(alone[0, 1])), "the prompt that candidates share is read as that of one"
+    assert not torch.equal(tokens_of(rows[0, 0]), tokens_of(rows[0, 1])) and tokens_of(rows[0, 1]).max() < CODES
     assert type(small.decoder.network.model.layers[0].mlp.up_proj.weight.data).__name__ != "Tensor"
 
 

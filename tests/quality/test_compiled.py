@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from visiontk.media.masks import decode_rle
 
@@ -43,3 +44,5 @@ def test_a_compiled_sentence_goes_on_likewise(run: Run, frames: str) -> None:
     (one,), (other,) = plain.records, compiled.records
     assert other["lvm"]["nll"] == pytest.approx(one["lvm"]["nll"], rel=1e-3)
     assert other["lvm"]["prompt_nll"] == pytest.approx(one["lvm"]["prompt_nll"], rel=1e-3)
+    pictures = [np.asarray(Image.open(record["path"]).convert("RGB"), dtype=float) for record in (one, other)]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 2, "of 255; sums are rounded otherwise, and a code may be another"

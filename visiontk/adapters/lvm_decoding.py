@@ -21,6 +21,11 @@ SCORED = 512
 GRAPHS = 64
 
 
+def compile_mode(device: torch.device) -> str | None:
+    """How ``torch.compile`` makes a step: where there are CUDA graphs, as one of them."""
+    return "reduce-overhead" if device.type == "cuda" else None
+
+
 class Decoder:
     """A LLaMA that speaks codes alone.
 
@@ -48,8 +53,7 @@ class Decoder:
         self._fixed: FixedKeysValues | None = None
         self._compiled: Any = None
         if compile:
-            mode = "reduce-overhead" if self.device.type == "cuda" else None
-            self._compiled = torch.compile(self._fixed_step, mode=mode, fullgraph=True, dynamic=False)
+            self._compiled = torch.compile(self._fixed_step, mode=compile_mode(self.device), fullgraph=True, dynamic=False)
 
     @property
     def compiled(self) -> bool:
