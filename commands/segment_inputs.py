@@ -151,7 +151,7 @@ class Run:
         del first  # or it would be kept for as long as the video takes
         last = job.turn if span.direction == "backward" and not job.nothing else span.end
         with ClipFiles(self.artefacts, item.record, self.count - held, clip, span.start, last, held) as files:
-            for tracked in track(self.segmenter, frames, job, clip.read if clip.again and not clip.shared else None):
+            for tracked in track(self.segmenter, frames, job, clip.beside):
                 index, image = tracked.frame.index, tracked.frame.image
                 here = [prompt for prompt in wanted if prompt.frame == index]
                 seen = Seen(image, tracked.objects, [_value(one) for one in tracked.objects], here)

@@ -138,7 +138,7 @@ class Feed:
 def no_frame(frame: int, last: int | None, *, pictures: bool) -> ItemError:
     """Says that a video has no such frame as a prompt is on, and which is its last; None where there is none."""
     ends = "there is none" if last is None else f"the last one is {last}"
-    cure = 'put it on an earlier one, by @FRAME, "frame" in JSON, or backward by --end'
+    cure = 'use an earlier frame: @FRAME, "frame" in JSON, or --end with --direction backward'
     return ItemError("no_frame", f"a prompt is on frame {frame}, and {ends}{_counted_so(pictures)}; {cure}")
 
 

@@ -807,7 +807,9 @@ def test_a_prompt_past_the_end(run: Run, trackers: list[ColourTracker], valid: V
     """It fails before the first frame is tracked, and where only decoding tells the length, after the last one."""
     save_clip("clip.mp4")
     save_animation("a.gif", 6)
-    told = 'a prompt is on frame 40, and the last one is {}; put it on an earlier one, by @FRAME, "frame" in JSON, or backward by --end'
+    told = (
+        'a prompt is on frame 40, and the last one is {}; use an earlier frame: @FRAME, "frame" in JSON, or --end with --direction backward'
+    )
     for name, frame in (("clip.mp4", 11), ("a.gif", 5)):
         for direction in ("forward", "backward", "both"):
             (only,) = valid(run("segment", name, "-p", red_at(0), "-p", "point:5,5@40", "--direction", direction), 3)
@@ -832,7 +834,7 @@ def test_frames_of_a_folder_count_from_0_whatever_their_names_say(run: Run, trac
             (
                 "no_frame",
                 "a prompt is on frame 10, and the last one is 5, as frames count from 0 whatever their names say; "
-                'put it on an earlier one, by @FRAME, "frame" in JSON, or backward by --end',
+                'use an earlier frame: @FRAME, "frame" in JSON, or --end with --direction backward',
             ),
         )
         (only,) = valid(run("segment", *arguments, "--start", "10"), 3)
@@ -960,6 +962,7 @@ def test_sixteen_frames_are_decoded_while_the_model_has_not_answered_the_first(
             deadline = time.monotonic() + 10
             while len(decoded_on) < 18 and time.monotonic() < deadline:
                 time.sleep(0.01)
+            time.sleep(0.2)  # in which more could be
             ahead.append(len(decoded_on))
             yield from track(*arguments, **options)
 

@@ -6,8 +6,10 @@ import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +187,46 @@ def test_what_fits_or_cannot_be_read_again_waits_as_a_whole(monkeypatch: pytest.
             film.read.clear()
             assert numbers(kept.falling(6)) == [6, 5, 4, 3, 2] and numbers(kept.rising(4)) == [2, 3, 4, 5]
             assert len(kept) == 7 and not film.read
+
+
+def test_frames_that_are_larger_than_those_at_the_end_keep_to_the_room_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last ones are of one colour, as where a film fades out: a hundredth of the bytes."""
+    film = Film(40)
+
+    def fading(start: int) -> Iterator[VideoFrame]:
+        for frame in film.frames(start):
+            plain = frame.index >= 30
+            yield replace(frame, image=Image.new("RGB", frame.image.size)) if plain else frame
+
+    with FrameSpool() as one:
+        one.keep(next(Film(1).frames(0)))
+        monkeypatch.setattr(spool, "ROOM", 7 * one.size)
+        largest = one.size
+    with Backlog(0, fading) as kept:
+        for frame in fading(0):
+            kept.keep(frame)
+        back = []
+        for frame in kept.falling(39):
+            back.append(frame.index)
+            assert kept.size <= spool.ROOM + 1.1 * largest
+        assert back == list(range(39, -1, -1))
+
+
+def test_half_of_what_is_free_is_room_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = Film(9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2))
+    with Backlog(0, film.frames) as kept:
+        for frame in film.frames(0):
+            kept.keep(frame)
+        assert len(kept) == 1 and numbers(kept.falling(8)) == list(range(8, -1, -1))
+
+
+def test_what_can_be_read_while_it_is_read() -> None:
+    Path("a.mp4").write_bytes(b"")
+    with Path("a.mp4").open("rb") as file:
+        for source, beside in (("a.mp4", True), (file, False), ("/dev/video0", False)):
+            assert (clips.from_source(source).beside is not None) == beside, source
+        assert clips.from_source(file).again
 
 
 def test_a_video_that_has_lost_frames_when_it_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ GIB = 2**30
 def files(root: Path, texts: dict[str, str]) -> Path:
     for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, "utf-8", "surrogateescape")
     return root
 
 
@@ -29,7 +29,7 @@ def test_a_system_that_does_not_say_it(tmp_path: Path) -> None:
     assert available_memory(tmp_path) is None
 
 
-@pytest.mark.parametrize("own", ["/", "/jobs/7", "/on/the/host"])
+@pytest.mark.parametrize("own", ["/", "/jobs/7", "/on/the/host", "/jöbs/\udcff"])
 def test_the_limit_of_a_container_counts_less_what_is_used_of_it_without_cache(tmp_path: Path, own: str) -> None:
     """Version 2; the group is the root of what a container sees, and it may be named as the host sees it."""
     groups = {

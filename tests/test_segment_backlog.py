@@ -63,18 +63,30 @@ def test_a_file_that_comes_through_a_pipe_waits_as_a_whole(
     assert [record["frame"] for record in found.records] == list(range(8)) and max(most) > 7
 
 
-@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_both_ways_the_rest_of_the_file_follows_what_was_read_again(
+    run: Run, trackers: list[ColourTracker], most: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("segment", save_clip("clip.mp4", 40), "-p", red_at(20), "--direction", "both")
+    wanted = run(*arguments)
+    most.clear()
+    monkeypatch.setattr(spool, "ROOM", 1)
+    found = run(*arguments)
+    assert [record["frame"] for record in found.records] == list(range(40)) and max(most) == 1
+    assert [record["segment"]["objects"] for record in found.records] == [record["segment"]["objects"] for record in wanted.records]
+
+
+@pytest.mark.parametrize(("direction", "way"), [("backward", "falling"), ("backward", "rising"), ("both", "falling"), ("both", "rising")])
 def test_a_file_that_is_cut_while_it_is_tracked_is_told(
-    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch, direction: str
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch, direction: str, way: str
 ) -> None:
     save_frames("in")
     monkeypatch.setattr(spool, "ROOM", 1)
-    falling = spool.Backlog.falling
+    read = getattr(spool.Backlog, way)
 
-    def cut(self: spool.Backlog, last: int) -> Iterator[VideoFrame]:
+    def cut(self: spool.Backlog, number: int) -> Iterator[VideoFrame]:
         Path("in/00004.png").unlink()
-        return falling(self, last)
+        return read(self, number)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(spool.Backlog, "falling", cut)
+    monkeypatch.setattr(spool.Backlog, way, cut)
     found = run("segment", "in", "-p", red_at(7), "--direction", direction)
     assert found.code == 3 and "there is no such file" in found.stderr

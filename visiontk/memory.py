@@ -43,7 +43,7 @@ def _left(root: Path) -> Iterator[int]:
 def _text(path: Path) -> str:
     """Empty where there is none that can be read."""
     try:
-        return path.read_text("ascii")
+        return path.read_text("utf-8", "surrogateescape")  # a group may have any name
     except OSError:
         return ""
 

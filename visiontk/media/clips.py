@@ -44,6 +44,11 @@ class Clip:
     lines: Sequence[Line] | None = None
     roughly: Callable[[], int | None] = lambda: None
 
+    @property
+    def beside(self) -> Callable[[int], Iterator[VideoFrame]] | None:
+        """Reads it once more while another reading is open; None where that cannot be done."""
+        return self.read if self.again and not self.shared else None
+
     def line(self, index: int, time: float | None = None) -> Line:
         """What the record of a frame says of it; nothing after the last one of those that are files."""
         if self.lines is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 import struct
 import tempfile
 from array import array
@@ -18,7 +19,7 @@ from PIL import Image
 from visiontk.errors import ItemError, OutputError
 from visiontk.media.video import VideoFrame
 
-ROOM = 2**31  # bytes of the frames that wait at once, of a video that can be read again
+ROOM = 2**34  # bytes of the frames that wait at once, of a video that can be read again; but half of what is free at most
 _ABOUT = struct.Struct("<qdddd")  # index, time, rate, pixel aspect, duration; NaN for none
 
 
@@ -95,8 +96,9 @@ class FrameSpool(Spool):
 class Backlog(FrameSpool):
     """The frames of a video from number ``start`` on, kept for the way back; a context manager.
 
-    Of a video that can be read ``again`` from any frame on, no more than about `ROOM` bytes wait on disk: where they would be more, the
-    earlier ones are forgotten, and read again when their turn comes, as many at once as there is room for.
+    Of a video that can be read ``again`` from any frame on, no more than `ROOM` bytes wait on disk, and no more than half of what is free
+    there: where they would be more, the earlier ones are forgotten, and read again when their turn comes, as many at once as there is room
+    for.
 
     Attributes:
         count: how many were kept, also those that are forgotten by now.
@@ -105,14 +107,16 @@ class Backlog(FrameSpool):
     def __init__(self, start: int, again: Callable[[int], Iterator[VideoFrame]] | None = None) -> None:
         super().__init__()
         self._start, self._again = start, again
+        self._room = min(ROOM, _free() // 2)
         self._first = start  # the number of the first one that waits
         self._whole = True  # none was forgotten yet
+        self._bytes = 0  # of all that were kept
         self.count = 0
 
     def keep(self, frame: VideoFrame) -> None:
-        if self._again and self.size >= ROOM:
-            self._forget(frame.index)
-        super().keep(frame)
+        before = 0 if self._is_full() else self.size
+        self._append(frame)
+        self._bytes += self.size - before
         self.count += 1
 
     def falling(self, last: int) -> Iterator[VideoFrame]:
@@ -124,9 +128,10 @@ class Backlog(FrameSpool):
 
     def rising(self, count: int) -> Iterator[VideoFrame]:
         """The first ``count`` that there are. Raises ItemError where the video cannot be read again."""
-        if self._whole or self._again is None:
+        if self._whole:
             yield from (self.frame(number) for number in range(count))
             return
+        assert self._again is not None, "what cannot be read again is never forgotten"
         number = self._start - 1
         with closing(self._again(self._start)) as frames:  # type: ignore[type-var]
             for frame in islice(frames, count):
@@ -135,25 +140,40 @@ class Backlog(FrameSpool):
         if number < self._start + count - 1:
             raise _gone(number + 1)
 
+    def _is_full(self) -> bool:
+        return self._again is not None and self.size >= self._room
+
+    def _append(self, frame: VideoFrame) -> None:
+        if self._is_full():
+            self._forget(frame.index)
+        super().keep(frame)
+
     def _forget(self, first: int) -> None:
         self.clear()
         self._first, self._whole = first, False
 
     def _read(self, last: int) -> None:
-        """Frame ``last``, and before it as many as there is room for, if they are as large as those that wait."""
+        """Frame ``last``, and before it as many as there is room for."""
         assert self._again is not None, "what cannot be read again is never forgotten"
-        each = max(1, self.size // max(1, len(self)))
-        self._forget(max(self._start, last + 1 - max(1, ROOM // each)))
-        wanted = last + 1 - self._first
+        fitting = self._room // max(1, self._bytes // self.count)
+        self._forget(max(self._start, last + 1 - max(1, fitting)))
         with closing(self._again(self._first)) as frames:  # type: ignore[type-var]
-            for frame in islice(frames, wanted):
-                super().keep(frame)
-        if len(self) < wanted:
+            for frame in islice(frames, last + 1 - self._first):
+                self._append(frame)
+        if self._first + len(self) <= last:
             raise _gone(self._first + len(self))
 
 
 def _gone(number: int) -> ItemError:
     return ItemError("broken", f"frame {number} was there and is not any more; leave the file alone while it is tracked")
+
+
+def _free() -> int:
+    """Bytes of the disk that temporary files are on. Raises OutputError where no folder takes any."""
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError as error:
+        raise no_room(error) from error
 
 
 def temporary_file() -> IO[bytes]:
