@@ -26,7 +26,7 @@ def lvm(
             autocompletion=options.complete_lvms,
         ),
     ] = "",
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 2200,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0, help="Updates of the LLaMA.")] = 2400,
     vqgan_steps: Annotated[
         int | None, typer.Option("--vqgan-steps", metavar="N", min=0, help="Before them, updates of the VQGAN. Default: 10000.")
     ] = None,

@@ -18,7 +18,6 @@ from visiontk.errors import ModelUnavailable, UsageError
 from visiontk.media.sentence_tasks import MASK_COLOURS
 from visiontk.tiny import world
 from visiontk.training import lvm_learn, lvm_llama, lvm_measure, lvm_vqgan, lvm_world
-from visiontk.training.chance import seed_everything
 from visiontk.training.learner import Learner
 from visiontk.training.lvm_codes import Codebook, nearest
 from visiontk.training.lvm_llama import distances
@@ -36,6 +35,8 @@ FOLLOWING = {"error": 1, "repeated": 2, "repeated_coded": 3, "factor": 4, "coded
 FIGURES: dict[str, Any] = {
     "reconstruction": {"psnr": 1, "pooled": 1, "codes": 2},
     "mask analogies": {"miou": 0.5, "things": 0.4, "background": 0.6},
+    "colour analogies": {"error": 0.02, "asked": 0.04, "coded": 0.01},
+    "inpainting": {"error": 0.03, "asked": 0.3, "coded": 0.02},
     "next frame": FOLLOWING,
     "next frame before photos": FOLLOWING,
     "frames ahead": {"1": 4.0, "2": 3.0, "3": 2.0, "4": 1.5},
@@ -55,8 +56,7 @@ def started() -> Any:
 
 @pytest.fixture(scope="module")
 def parts() -> lvm_learn.Parts:
-    torch.manual_seed(0)
-    return lvm_learn.new_parts(64)
+    return lvm_learn.new_parts(64, seed=3)
 
 
 def test_a_sentence_is_named_by_its_seed_and_index() -> None:
@@ -171,7 +171,7 @@ def test_rates_go_down_with_the_number_of_inputs() -> None:
 
 def test_matrices_between_embedding_and_logits_learn_in_all_directions_alike() -> None:
     """Muon's steps: orthogonal, whatever the sizes of the gradient's directions, and by root mean square 0.2 of three times the rate."""
-    llama = lvm_learn.new_parts(32).llama
+    llama = lvm_learn.new_parts(32, seed=3).llama
     names = [name for name, value in llama.named_parameters() if lvm_llama.is_hidden(name, value)]
     kinds = {name.split(".")[-2] for name in names}
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"} and len(names) == 7 * lvm_llama.LAYERS
@@ -200,23 +200,25 @@ def test_the_vqgan_of_another_run_is_taken_as_it_is(tmp_path: Path, whole: tuple
     write_model(whole[1], tmp_path / "first")
     plan = replace(PLAN, vqgan_steps=0, decoder_steps=0, vqgan=str(tmp_path / "first"))
     plan.check()
-    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, plan.vqgan))
-    assert course(training, 1, tmp_path / "second").step == 1
+    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, plan.vqgan, seed=3))
+    assert course(training, 2, tmp_path / "second").step == 2
     found = training.finished().vqgan.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in whole[1].vqgan.state_dict().items())
+    learned = training.finished().llama.state_dict()
+    assert all(torch.equal(value, learned[name]) for name, value in whole[1].llama.state_dict().items()), "as in one run of both"
     assert training.vqgan is None, "nothing is there to learn with"
-    again = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, plan.vqgan))
+    again = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, plan.vqgan, seed=3))
     with torch.no_grad():
         again.parts.vqgan.encoder.conv_in.weight.zero_()
     again.restore(training.state())
     assert torch.equal(again.finished().vqgan.encoder.conv_in.weight, found["encoder.conv_in.weight"])
     assert f"--vqgan-steps 0 --vqgan {tmp_path / 'first'}" in plan.command("second", "fp32")
     with pytest.raises(UsageError, match="has 32 codes, 64 pixels and 64 tokens a frame, and not 64, 64 and 64"):
-        lvm_learn.new_parts(64, plan.vqgan)
-    alone = lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/vqgan").vqgan.state_dict()
+        lvm_learn.new_parts(64, plan.vqgan, seed=3)
+    alone = lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/vqgan", seed=3).vqgan.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in alone.items()), "the VQGAN's own folder will do"
     with pytest.raises(ModelUnavailable, match=r"first/llama has no channel_mult and sizes of open-muse's"):
-        lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/llama")
+        lvm_learn.new_parts(plan.codes, f"{plan.vqgan}/llama", seed=3)
     for wrong in (replace(plan, vqgan_steps=1), replace(PLAN, vqgan_steps=0)):
         with pytest.raises(UsageError, match="--vqgan-steps"):
             wrong.check()
@@ -230,7 +232,7 @@ def test_a_decoder_learns_alone_what_the_codes_of_pictures_stand_for(tmp_path: P
     write_model(whole[1], tmp_path / "first")
     plan = replace(PLAN, model=str(tmp_path / "first"), vqgan_steps=0, decoder_steps=12, steps=0, warmup=0, vqgan_batch=8)
     plan.check()
-    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model))
+    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model, seed=3))
     assert [training.rate(step) for step in (0, 6)] == pytest.approx([plan.vqgan_lr, plan.vqgan_lr / 2])
     assert course(training, 12, tmp_path / "second").step == 12
     found = training.finished()
@@ -258,7 +260,7 @@ def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, 
     before = {name: value.clone() for name, value in whole[1].llama.state_dict().items()}
     plan = replace(PLAN, model=str(tmp_path / "first"), vqgan_steps=0, decoder_steps=0, lr=1e-3, warmup=0)
     plan.check()
-    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model))
+    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(plan.codes, model=plan.model, seed=3))
     assert all(torch.equal(value, before[name]) for name, value in training.llama.network.state_dict().items())
     assert course(training, 2, tmp_path / "second").step == 2
     found = training.finished()
@@ -266,12 +268,12 @@ def test_a_models_llama_is_trained_further_from_where_it_stands(tmp_path: Path, 
     moved = {name: float((value - before[name]).square().mean().sqrt()) for name, value in found.llama.state_dict().items()}
     assert all(0 < distance < 3e-3 for distance in moved.values()), "two steps of about 0.001 at most, and no new start"
     with pytest.raises(UsageError, match="has 32 codes"):
-        lvm_learn.new_parts(64, model=plan.model)
+        lvm_learn.new_parts(64, model=plan.model, seed=3)
     config = json.loads((tmp_path / "first" / "llama" / "config.json").read_text())
     short = config | {"max_position_embeddings": 15 * 64}
     (tmp_path / "first" / "llama" / "config.json").write_text(json.dumps(short))
     with pytest.raises(UsageError, match="has room for 15 frames, and the sentences here have 16"):
-        lvm_learn.new_parts(plan.codes, model=plan.model)
+        lvm_learn.new_parts(plan.codes, model=plan.model, seed=3)
     for wrong in (replace(plan, vqgan_steps=1), replace(plan, vqgan=plan.model)):
         with pytest.raises(UsageError, match="--model brings its own VQGAN"):
             wrong.check()
@@ -334,13 +336,12 @@ def test_the_llama_begins_by_repeating_the_frame_before(parts: lvm_learn.Parts) 
 
 
 def test_the_size_of_the_language_model() -> None:
-    assert 5e6 < sum(value.numel() for value in lvm_learn.new_parts(1024).llama.parameters()) < 12e6
+    assert 5e6 < sum(value.numel() for value in lvm_learn.new_parts(1024, seed=3).llama.parameters()) < 12e6
 
 
 def trained(folder: Path, stop_after: int | None = None) -> lvm_learn.Parts:
     """What a run of two, two and two steps comes to, stopped as Ctrl-C does after so many."""
-    seed_everything(1)
-    training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes))
+    training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes, seed=3))
     assert course(training, ALL_STEPS, folder, stop_after).step == ALL_STEPS
     return training.finished()
 
@@ -368,8 +369,7 @@ def test_a_run_that_was_stopped_comes_to_the_same_weights(tmp_path: Path, whole:
 
 
 def test_each_phase_takes_over_the_averaged_weights_of_the_one_before(tmp_path: Path) -> None:
-    seed_everything(1)
-    training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes))
+    training = lvm_learn.Training(PLAN, started(), lvm_learn.new_parts(PLAN.codes, seed=3))
     course(training, ALL_STEPS, tmp_path)
     assert training.vqgan and training.decoder
     found = training.finished().vqgan.state_dict()
@@ -377,6 +377,22 @@ def test_each_phase_takes_over_the_averaged_weights_of_the_one_before(tmp_path: 
     for name, value in found.items():
         assert torch.equal(value, second[name] if name in second else first[name]), name
     assert any(not torch.equal(value, first[name]) for name, value in second.items())
+
+
+def test_a_new_llama_meets_no_photos_and_one_that_goes_on_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        asked.append(tuple(options["backgrounds"]))
+        return sentences(*arguments, **options)
+
+    monkeypatch.setattr(lvm_learn, "sentences", watched)
+    for model in ("", "there-is-one"):
+        training = lvm_learn.Training(
+            replace(PLAN, codes=64, vqgan_steps=0, decoder_steps=0, model=model), started(), lvm_learn.new_parts(64, seed=3)
+        )
+        training.advance(0)
+    assert ["photo" in kinds for kinds in asked] == [False, True]
 
 
 def test_the_folder_loads_in_diffusers_transformers_and_the_adapter(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:
@@ -432,6 +448,13 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
     assert share == pytest.approx(blurred / repeated[0], rel=0.01), "against the last frame as the VQGAN shows it"
     following = found["next frame"]
     assert following["coded_factor"] * following["error"] == pytest.approx(following["repeated_coded"], rel=0.01)
+    for task, kind in (("colour analogies", "colour"), ("inpainting", "inpaint")):
+        query, truth = sentences(lvm_measure.SEED + 7, range(2), 64, kind=kind).frames[:, -2:].unbind(1)
+        differs = (query != truth).any(1, keepdim=True).expand(query.shape)
+        asked = ((query.double() - truth.double())[differs] / 255).square().mean()
+        assert found[task]["asked"] == pytest.approx(float(asked), abs=1e-4)
+        assert found[task]["coded"] > 0
+        assert found[task]["error"] > 0
     assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
     assert all(value >= 1 for value in found["perplexity of clips"].values())
     write_report(tmp_path, PLAN, found, seconds=60, started=started())
@@ -448,7 +471,8 @@ def test_a_curve_for_each_phase_there_was() -> None:
     llama = [{"step": step, "train": {"loss": 9.0 - step}} for step in (1, 2)]
     for before in (vqgan, []):
         lines = [*before, *({"step": step + len(before), "train": line["train"]} for step, line in enumerate(llama, 1))]
-        *drawn, _ = [[line.get_xydata().tolist() for line in axis.lines] for axis in curves(lines, FIGURES, len(before)).axes]  # type: ignore[union-attr]
+        *drawn, perplexity = [[line.get_xydata().tolist() for line in axis.lines] for axis in curves(lines, FIGURES, len(before)).axes]  # type: ignore[union-attr]
+        assert perplexity == [[[1, 3], [15, 2]]] * 2, "of clips and of answers"
         assert drawn == ([[[[1, 21], [2, 22]]]] if before else []) + [[[[1, 8], [2, 7]]]]
 
 

@@ -24,7 +24,7 @@ from .lvm_codes import Codebook, nearest
 from .lvm_llama import is_hidden, new_llama, start
 from .lvm_plan import SIZE, LvmPlan
 from .lvm_vqgan import FACTOR, lr_scale, new_vqgan, see
-from .lvm_world import FRAMES, WITH_PHOTOS, sentences
+from .lvm_world import BACKGROUNDS, FRAMES, WITH_PHOTOS, sentences
 
 SIDE = SIZE // FACTOR  # of a frame in tokens
 # Weights of the VQGAN's losses: of the mean over pictures of the logarithm of the squared error, which is what decibels average, and of the
@@ -42,8 +42,10 @@ class Parts:
     llama: Any
 
 
-def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
-    """With random weights, seeded by the caller, or with the VQGAN of another model, or with both networks of a model.
+def new_parts(codes: int, vqgan_of: str = "", model: str = "", *, seed: int) -> Parts:
+    """With random weights, or with the VQGAN of another model, or with both networks of a model.
+
+    Each network has a seed of its own, so a LLaMA on a VQGAN of an earlier run begins like one on that VQGAN in the same run.
 
     Raises:
         ModelUnavailable: there is none that can be read.
@@ -58,7 +60,9 @@ def new_parts(codes: int, vqgan_of: str = "", model: str = "") -> Parts:
         if context < FRAMES:
             raise UsageError(f"{model} has room for {context} frames, and the sentences here have {FRAMES}; name another")
         return Parts(vqgan, llama)
+    seed_everything(derive(seed, "weights"))
     vqgan = taken_vqgan(vqgan_folder(vqgan_of), vqgan_of, codes) if vqgan_of else new_vqgan(SIZE, codes)
+    seed_everything(derive(seed, "llama weights"))
     return Parts(vqgan, new_llama(SIDE, vqgan.quantize.embedding.weight.detach()))
 
 
@@ -217,7 +221,8 @@ class Training:
     def _predict(self, step: int) -> Tensor:
         """Mean negative log-likelihood of the tokens after the first, given all before them."""
         plan = self.plan
-        drawn = sentences(derive(plan.seed, "lvm"), _indices(step, plan.batch), SIZE, backgrounds=WITH_PHOTOS)
+        backgrounds = WITH_PHOTOS if plan.model else BACKGROUNDS
+        drawn = sentences(derive(plan.seed, "lvm"), _indices(step, plan.batch), SIZE, backgrounds=backgrounds)
         tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
         with autocast(self._started):
             logits = self.llama.network(input_ids=tokens, use_cache=False).logits

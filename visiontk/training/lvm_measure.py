@@ -28,7 +28,7 @@ AHEAD = 4  # frames that are made of a clip
 
 @dataclass(frozen=True)
 class Counts:
-    """How many sentences: whose frames are reconstructed, that are continued (clips and mask analogies each), that are scored."""
+    """How many sentences: whose frames are reconstructed, that are continued (of each task), that are scored."""
 
     coded: int = 64
     continued: int = 128
@@ -49,6 +49,8 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
     were in the former, over clips of which `AHEAD` frames are made. ``frames ahead, coded``: likewise, the last one as the VQGAN shows it.
     ``mask analogies``: seven pairs and a query; pixels of the answer count as what the nearest of the palette's two colours stands for.
     Intersection over union of ``things`` and ``background``, summed over all answers, and their mean ``miou``.
+    ``colour analogies``, ``inpainting``: likewise; mean squared error over the pixels in which the query is not what it should become, of
+    the answer (``error``), of the query itself (``asked``), and of the true answer as the VQGAN shows it (``coded``).
     ``perplexity of clips`` and ``of answers``: of the codes of a frame, by the number of frames before it.
     """
     from visiontk.adapters.lvm import load
@@ -63,6 +65,8 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
         "frames ahead": ahead,
         "frames ahead, coded": coded,
         "mask analogies": _masks(loaded, counts.continued),
+        "colour analogies": _answers(loaded, counts.continued, "colour"),
+        "inpainting": _answers(loaded, counts.continued, "inpaint"),
         "perplexity of clips": _perplexity(
             loaded, sentences(SEED + 3, range(counts.scored), loaded.image_size, kind="clip"), range(FRAMES)
         ),
@@ -160,6 +164,15 @@ def _masks(model: VisualSentenceModel, count: int) -> dict[str, float]:
     truth = drawn.masks[:, -1]
     things, background = iou(found, truth), iou(~found, ~truth)
     return _rounded({"miou": (things + background) / 2, "things": things, "background": background})
+
+
+def _answers(model: VisualSentenceModel, count: int, kind: str) -> dict[str, float]:
+    drawn = sentences(SEED + 7, range(count), model.image_size, kind=kind)
+    asked, truth = drawn.frames[:, -2], drawn.frames[:, -1]
+    made = continued(model, list(drawn.frames[:, :-1]), 1)[:, 0]
+    coded = tensor(model.decode(model.encode(pictures(truth))))
+    area = (asked != truth).any(1)
+    return _rounded({name: area_error(image, truth, area) for name, image in (("error", made), ("asked", asked), ("coded", coded))})
 
 
 def _perplexity(model: VisualSentenceModel, drawn: Sentences, numbers: Sequence[int]) -> dict[str, float]:

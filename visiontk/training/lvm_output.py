@@ -106,8 +106,11 @@ def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, d
     coded, following, photos, masks = (
         figures[task] for task in ("reconstruction", "next frame", "next frame before photos", "mask analogies")
     )
+    colours, hidden = figures["colour analogies"], figures["inpainting"]
     clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
     ahead, shown = figures["frames ahead"], figures["frames ahead, coded"]
+    photos_too = "; its LLaMA has met photos behind them too, as blurred as the codes show them" if plan.steps else ""
+    met = photos_too if plan.model else ", and no photos"
     return f"""---
 library_name: transformers
 pipeline_tag: image-to-image
@@ -138,12 +141,15 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | 1 to {len(ahead)} frames ahead, against the last one that is given | {", ".join(f"{factor:.2f}" for factor in ahead.values())} times |
 | the same, against that one as the VQGAN shows it | {", ".join(f"{factor:.2f}" for factor in shown.values())} times |
 | mask analogies, seven pairs and a query, mIoU | {masks["miou"]:.3f} (things {masks["things"]:.3f}, background {masks["background"]:.3f}) |
+| the colours of a grey picture, likewise, MSE | {colours["error"]:.4f} |
+| the grey picture instead; the true one as the VQGAN shows it | {colours["asked"]:.4f}; {colours["coded"]:.4f} |
+| what a black square hides, likewise, MSE | {hidden["error"]:.4f} |
+| the black square instead; the true one as the VQGAN shows it | {hidden["asked"]:.4f}; {hidden["coded"]:.4f} |
 | perplexity of a clip's frame after 1 and after 15 frames | {clips["1"]:.2f}, {clips["15"]:.2f} |
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |
 
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
-backgrounds; its LLaMA has met photos behind them too, as blurred as the codes show them. Masks show all things in one colour, and the
-background in another.
+backgrounds{met}. Masks show all things in one colour, and the background in another.
 
 **How it was made.** {_begun(plan)}{_continued(plan)} Each with {plan.warmup} steps of linear warm-up,
 then half a cosine to 0; moving average of the weights {plan.ema:g}.

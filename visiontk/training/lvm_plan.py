@@ -27,14 +27,14 @@ class LvmPlan:
         batch: sentences of 16 frames in a step of the LLaMA.
         vqgan_batch: pictures in a step of the VQGAN or its decoder, even.
         lr, vqgan_lr: highest learning rates; up in a line for ``warmup`` steps, then down along half a cosine.
-        weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
+        weight_decay, clip: of the optimisers; ``clip`` is the gradients' largest norm.
         ema: moving average of the weights, which is what is written.
         half: the LLaMA is written in fp16; the VQGAN is in fp32 always.
     """
 
     data: str = "tiny"
     model: str = ""
-    steps: int = 2200
+    steps: int = 2400
     vqgan_steps: int = 10000
     decoder_steps: int = 0
     vqgan: str = ""

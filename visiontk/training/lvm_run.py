@@ -9,7 +9,6 @@ from typing import Any
 
 from visiontk.runtime import Runtime, memory_errors
 
-from .chance import derive, seed_everything
 from .loop import Hold, Listener
 from .lvm_learn import Training, new_parts
 from .lvm_measure import measure
@@ -37,8 +36,7 @@ def run(
     """
     plan.check()
     started = replace(runtime, seed=plan.seed).start()
-    seed_everything(derive(plan.seed, "weights"))
-    training = Training(plan, started, new_parts(plan.codes, plan.vqgan, plan.model))
+    training = Training(plan, started, new_parts(plan.codes, plan.vqgan, plan.model, seed=plan.seed))
     folder = claim(plan, "lvm", started, out, overwrite=overwrite)
     course = Run(training, plan.picture_steps + plan.steps, folder, listener, hold)
     with memory_errors("use a smaller --batch or --vqgan-batch, or --device cpu"):

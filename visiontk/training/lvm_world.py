@@ -21,7 +21,8 @@ SHARES = (0.4, 0.3, 0.15, 0.15)
 STRIDES = (1, 2, 4)  # frames of a clip from one that is shown to the next
 # Plain ones most of the time: 64 tokens have no room for photos, and these would fill the codebook.
 BACKGROUNDS = ("plain", "plain", "plain", "plain", "gradient", "texture")
-# The LLaMA meets photos all the same, as blurred as the codes show them: clips that anyone renders have them.
+# A LLaMA that goes on learning meets photos all the same, as blurred as the codes show them: clips that anyone renders have them. A new one
+# does not, as in its first hour they would be a quarter of what it sees, and hardly anything can be said of their codes.
 WITH_PHOTOS = (*BACKGROUNDS, "photo", "photo")
 OBJECTS = (1, 2)
 _RARELY = 0.1  # things that leave or hide, of which nothing can be foretold
