@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import torch
 from tests.training_runs import course
 from visiontk.adapters.segment_weights import read_config
 from visiontk.errors import UsageError
+from visiontk.runtime import Runtime
 from visiontk.tiny import world
-from visiontk.training import segment_clips, segment_loss
+from visiontk.training import segment_clips, segment_loss, segment_run
+from visiontk.training.learner import MUON
 from visiontk.training.segment_hint import MOST_THINGS, REMEMBERED, Hint, _targets, enlarge
 from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
 from visiontk.training.segment_track import Prompting
@@ -111,6 +114,15 @@ def seen_in(seed: int, clips: int, frame: int) -> list[int]:
     rendered = world.render_clips(seed, clips, 24, size=64, objects=(2, 3), shown=range(frame, frame + 1))
     least, numbers = segment_clips.LEAST_PIXELS * 64 * 64, range(1, rendered.labels.shape[1] + 1)
     return [sum(int((first == number).sum()) >= least for number in numbers) for first in rendered.index_masks[:, 0]]
+
+
+def test_things_of_clips_are_seen_then_hidden_and_then_seen_again() -> None:
+    """One in thirty of them or more. Where nothing leaves it is less, and so it is where nothing passes behind another thing."""
+    returns = list[bool]()
+    for seed in range(50):
+        seen = segment_clips.render_batch(seed, range(4), 6, 64, 3, dyed=False).masks.flatten(2).any(2)  # (T, N)
+        returns += [one[0] and not all(one) and any(one[one.index(False) :]) for one in seen.T.tolist()]
+    assert len(returns) > 400 and sum(returns) / len(returns) > 1 / 30
 
 
 def test_dyed_clips_show_the_same_things_in_other_colours() -> None:
@@ -276,6 +288,24 @@ def test_from_nothing_two_in_five_steps_are_the_encoders_and_a_third_of_the_othe
     assert stages(steps=30, model="x") == (0, 9) and stages(steps=30, model="x", encoder_steps=3) == (3, 8)
 
 
+def test_the_matrices_of_layers_learn_by_muon_and_nothing_else() -> None:
+    """All of a transformer's blocks, wherever they are; no embedding, no token, no head."""
+    training = segment_run.Training(SegmentPlan(), Runtime(device="cpu", dtype="fp32").start())
+    names = {parameter: name for name, parameter in training.learner.network.named_parameters()}
+    groups = training.learner.optimiser.param_groups
+    muon = {names[one] for group in groups if not group.get("use_fallback") for one in group["params"]}
+    assert {group["lr_scale"] for group in groups if not group.get("use_fallback")} == {MUON}
+    for part in segment_run.HIDDEN:
+        inside = {name for name in names.values() if part in name and names_a_matrix(name)}
+        assert inside and inside <= muon, part
+    assert len(muon) == 91, "of tiny-sam2"
+    assert not [name for name in muon if re.search("prompt_encoder|embed|mask_tokens|iou_token|head|hypernetworks", name)]
+
+
+def names_a_matrix(name: str) -> bool:
+    return name.endswith(".weight") and "norm" not in name
+
+
 def test_the_card_tells_the_steps_in_their_order() -> None:
     from visiontk.training.segment_output import card
 
@@ -284,15 +314,16 @@ def test_the_card_tells_the_steps_in_their_order() -> None:
         return card("x", SegmentPlan(**options), figures, taken=0.5, parameters=10**6, seconds=60, device="a CPU", dtype="fp32")
 
     whole = told(steps=20, encoder_steps=6, image_steps=4, frames=5, images=7, clips=2)
-    assert "AdamW, 20 steps: 6 of the encoder and what enlarges its map alone over 14 pictures each, then 4 over 7" in whole
+    assert "made.** 20 steps: 6 of the encoder and what enlarges its map alone over 14 pictures each, then 4 over 7" in whole
     assert "pictures each, then 10, two in three" in whole
     assert "of them over 2 clips of 5 frames;" in whole
     assert "trained from nothing on the" in whole and "trained on from y on the" in told(model="y")
     assert "trained on from y, whose weights 50% of its own were at first, on the" in told(model="y", config="z.yaml")
-    assert "AdamW, 5 steps: 5 of the encoder and what enlarges its map alone over 16 pictures each;" in told(steps=5, encoder_steps=5)
-    assert "AdamW, 30 steps: 10 over 8 pictures each, then 20, two in three" in told(steps=30, encoder_steps=0)
+    assert "made.** 5 steps: 5 of the encoder and what enlarges its map alone over 16 pictures each;" in told(steps=5, encoder_steps=5)
+    assert "made.** 30 steps: 10 over 8 pictures each, then 20, two in three" in told(steps=30, encoder_steps=0)
+    assert "focal and dice, 2 to 5 where it has 20 to 1; beside them the encoder and the memory attention are asked" in whole
     further = told(model="y", steps=3000, image_steps=0)
-    assert "AdamW, 3000 steps: 150 of the heads alone that help the encoder, then 2850, two in three" in further
+    assert "made.** 3000 steps: 150 of the heads alone that help the encoder, then 2850, two in three" in further
 
 
 def test_prompts_are_drawn_as_often_as_the_plan_says() -> None:

@@ -19,7 +19,9 @@ from visiontk.errors import OutputError, UsageError
 from visiontk.runtime import Started
 
 from .curves import plot, read_metrics
+from .learner import MUON
 from .output import device_name
+from .segment_loss import DICE, FOCAL
 from .segment_measure import LEAST_PIXELS
 from .segment_plan import ENCODER_IMAGES, SegmentPlan
 
@@ -154,9 +156,12 @@ J is the intersection over union of a mask, F the agreement of its outline, J&F 
 frame); the click is on the pixel of the object that is nearest to its middle. Things of fewer than {LEAST_PIXELS} pixels, in clips on the
 first frame, are not asked for.
 
-**How it was made.** AdamW, {_course(plan)};
-learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
-Prompts are points, boxes and masks, with correction clicks where the answer is wrong; the losses are those of the SAM 2 paper.
+**How it was made.** {_course(plan)};
+learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a cosine to 0; the matrices of its layers by Muon at
+{MUON:g} times that, all else by NAdamW; moving average of the weights {plan.ema:g}.
+Prompts are points, boxes and masks, with correction clicks where the answer is wrong. The losses are those of the SAM 2 paper,
+but for focal and dice, {FOCAL:g} to {DICE:g} where it has 20 to 1; beside them the encoder and the memory attention are asked
+questions of their own, by heads that are thrown away in the end.
 
     {plan.command(name, dtype)}
 

@@ -34,7 +34,7 @@ class SegmentPlan:
         images, clips, frames: pictures of a step, clips of a step and their frames.
         objects: at most so many of each picture or clip.
         clicks: correction clicks on a picture, at most. In a clip the first and one other frame get one each.
-        warmup, lr, weight_decay, clip: AdamW; ``clip`` is the gradients' largest norm.
+        warmup, lr, weight_decay, clip: of Muon and NAdamW, see `Learner`; ``clip`` is the gradients' largest norm.
         ema: moving average of the weights, which is what is written.
     """
 

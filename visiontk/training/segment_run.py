@@ -32,6 +32,7 @@ from .segment_track import Prompting, track
 from .steps import Run, claim
 
 HEADS_LR = 5e-3  # of the heads of the hint while they learn alone; they are small
+HIDDEN = ("image_encoder.trunk.blocks.", "memory_attention.layers.", "sam_mask_decoder.transformer.")  # layers whose matrices learn by Muon
 _SMALLER = "use fewer --images, --clips, --frames or --objects, or --device cpu"
 
 
@@ -74,7 +75,7 @@ def run(
 
 
 class Training:
-    """A SAM 2 under AdamW, with a moving average of its weights. A `visiontk.training.steps.Trained`.
+    """A SAM 2 that learns by Muon and NAdamW, with a moving average of its weights. A `visiontk.training.steps.Trained`.
 
     The heads of the hint are new in each run. Before a model that is trained is pulled by them, they learn alone to read it.
     """
@@ -85,7 +86,7 @@ class Training:
         self.model = self.built.model
         self.hint = Hint(_channels(self.model), len(world.names()))
         both = torch.nn.ModuleList([self.model, self.hint])
-        self.learner = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps - plan.heads_alone)
+        self.learner = Learner(both, plan, self.device, lr=plan.lr, steps=plan.steps - plan.heads_alone, by_muon=_is_hidden)
         self.heads = torch.optim.AdamW(self.hint.parameters(), lr=HEADS_LR)
 
     @property
@@ -153,6 +154,11 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         self.learner.restore(state)
         self.heads.load_state_dict(state["heads"])
+
+
+def _is_hidden(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter is a matrix within the encoder, the memory attention or the mask decoder."""
+    return parameter.ndim == 2 and any(part in name for part in HIDDEN)
 
 
 def _channels(model: Any) -> list[int]:
