@@ -5,7 +5,6 @@ As a program, for its peak memory: ``python -m benchmarks.segment_official FOLDE
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,8 +15,6 @@ import torch
 
 from visiontk.adapters.segment import locate
 from visiontk.adapters.segment_weights import POSTPROCESSING, find_config, read_config, read_weights
-
-os.environ["TQDM_DISABLE"] = "1"  # its bars would fill the output; read when tqdm is imported
 
 
 def predictor(model: str, device: str) -> Any:
