@@ -188,11 +188,12 @@ def track(
                 break
         if feed.last is None or feed.last < job.turn:
             feed.check(job)
-        _backward(segmenter, kept, found, job, length or job.span.start + kept.count)
+        assert feed.last is not None, "the check has told that there is no frame"
+        _backward(segmenter, kept, found, job, length or feed.last + 1)
         if job.span.direction == "backward":
             yield from (_read(found, job, frame) for frame in kept.rising(len(found)))
             return
-        once_more = Feed(itertools.chain(kept.rising(kept.count), feed), job.span.end)
+        once_more = Feed(itertools.chain(kept.rising(feed.last + 1 - job.span.start), feed), job.span.end)
         for tracked in _forward(segmenter, once_more, job, length):
             yield _merged(tracked, _read(found, job, tracked.frame)) if tracked.frame.index <= job.turn else tracked
         if once_more.error:

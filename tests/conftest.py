@@ -462,6 +462,12 @@ class ColourTracker:
 
 
 @pytest.fixture
+def tracker_class() -> type[ColourTracker]:
+    """What `trackers` are, for a test that changes what they do."""
+    return ColourTracker
+
+
+@pytest.fixture
 def trackers(monkeypatch: pytest.MonkeyPatch) -> list[ColourTracker]:
     """Segmenters are stand-ins in this test; the list has those that its runs loaded, in order."""
     made: list[ColourTracker] = []

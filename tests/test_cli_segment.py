@@ -947,29 +947,24 @@ def test_frames_are_decoded_on_another_thread(run: Run, trackers: list[ColourTra
 
 
 def test_sixteen_frames_are_decoded_while_the_model_has_not_answered_the_first(
-    run: Run, trackers: list[ColourTracker], decoded_on: list[threading.Thread], monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    trackers: list[ColourTracker],
+    tracker_class: type[ColourTracker],
+    decoded_on: list[threading.Thread],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from visiontk.adapters import segment
-
     ahead: list[int] = []
-    load = segment.load
+    track = tracker_class.video
 
-    def slow(*arguments: Any) -> Any:
-        tracker: Any = load(*arguments)
-        track = tracker.video
+    def slow(self: ColourTracker, *arguments: Any, **options: Any) -> Iterator[Any]:
+        deadline = time.monotonic() + 10
+        while len(decoded_on) < 18 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)  # in which more could be
+        ahead.append(len(decoded_on))
+        yield from track(self, *arguments, **options)
 
-        def video(*arguments: Any, **options: Any) -> Iterator[Any]:
-            deadline = time.monotonic() + 10
-            while len(decoded_on) < 18 and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.2)  # in which more could be
-            ahead.append(len(decoded_on))
-            yield from track(*arguments, **options)
-
-        tracker.video = video
-        return tracker
-
-    monkeypatch.setattr(segment, "load", slow)
+    monkeypatch.setattr(tracker_class, "video", slow)
     assert len(run("segment", save_clip("clip.mkv", 40), "-p", "point:9,13").records) == 40
     assert ahead == [18], "the first one, 16 that wait, and one in the hand of who decodes"
 

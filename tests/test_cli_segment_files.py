@@ -361,25 +361,16 @@ def test_a_second_picture_of_one_name_is_told_from_a_second_object(run: Run, tra
 
 
 def test_the_only_file_says_which_object_it_shows_where_another_is_hidden(
-    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+    run: Run, trackers: list[ColourTracker], tracker_class: type[ColourTracker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from visiontk.adapters import segment
+    look = tracker_class.image
 
-    load = segment.load
-
-    def hiding(*arguments: Any) -> Any:
-        tracker: Any = load(*arguments)
-        look = tracker.image
-
-        def image(*arguments: Any) -> list[Any]:
-            first, other = look(*arguments)
-            return [replace(first, mask=first.mask & False), other]
-
-        tracker.image = image
-        return tracker
+    def hiding(self: ColourTracker, *arguments: Any) -> list[Any]:
+        first, other = look(self, *arguments)
+        return [replace(first, mask=first.mask & False), other]
 
     picture().save("a.png")
-    monkeypatch.setattr(segment, "load", hiding)
+    monkeypatch.setattr(tracker_class, "image", hiding)
     assert files(run("segment", "a.png", *POINTS, "--save", "cutout", "-o", "q.png")) == [{"cutout": ["q-cutout-4.png"]}]
 
 

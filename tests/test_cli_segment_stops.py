@@ -445,27 +445,18 @@ def test_other_prompts_are_not_put_into_one_file(run: Run, trackers: list[Colour
 
 
 @pytest.fixture
-def stops_after(trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def stops_after(trackers: list[ColourTracker], tracker_class: type[ColourTracker], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Its last number says after how many frames of a video Ctrl-C comes."""
-    from visiontk.adapters import segment
-
     stops: list[int] = [1000]
-    load = segment.load
+    track = tracker_class.video
 
-    def stopping(*arguments: Any) -> Any:
-        tracker: Any = load(*arguments)
-        track = tracker.video
+    def stopping(self: ColourTracker, *arguments: Any, **options: Any) -> Iterator[Any]:
+        for number, answer in enumerate(track(self, *arguments, **options)):
+            if number == stops[-1]:
+                raise KeyboardInterrupt
+            yield answer
 
-        def video(*arguments: Any, **options: Any) -> Iterator[Any]:
-            for number, answer in enumerate(track(*arguments, **options)):
-                if number == stops[-1]:
-                    raise KeyboardInterrupt
-                yield answer
-
-        tracker.video = video
-        return tracker
-
-    monkeypatch.setattr(segment, "load", stopping)
+    monkeypatch.setattr(tracker_class, "video", stopping)
     return stops
 
 
@@ -512,26 +503,17 @@ def test_ctrl_c_while_the_overlay_is_finished_leaves_the_one_before(
 
 
 def test_each_line_is_written_before_the_next_frame_is_tracked(
-    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+    run: Run, trackers: list[ColourTracker], tracker_class: type[ColourTracker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from visiontk.adapters import segment
-
     lines: list[int] = []
-    load = segment.load
+    track = tracker_class.video
 
-    def watched(*arguments: Any) -> Any:
-        tracker: Any = load(*arguments)
-        track = tracker.video
+    def watched(self: ColourTracker, *arguments: Any, **options: Any) -> Iterator[Any]:
+        for answer in track(self, *arguments, **options):
+            yield answer
+            lines.append(len(read("out.jsonl")))
 
-        def video(*arguments: Any, **options: Any) -> Iterator[Any]:
-            for answer in track(*arguments, **options):
-                yield answer
-                lines.append(len(read("out.jsonl")))
-
-        tracker.video = video
-        return tracker
-
-    monkeypatch.setattr(segment, "load", watched)
+    monkeypatch.setattr(tracker_class, "video", watched)
     assert run("segment", save_clip("a.mkv"), "-p", RED, "--resume", "out.jsonl").code == 0
     assert lines == list(range(1, FRAMES + 1))
 

@@ -99,9 +99,6 @@ class Backlog(FrameSpool):
     Of a video that can be read ``again`` from any frame on, no more than `ROOM` bytes wait on disk, and no more than half of what is free
     there: where they would be more, the earlier ones are forgotten, and read again when their turn comes, as many at once as there is room
     for.
-
-    Attributes:
-        count: how many were kept, also those that are forgotten by now.
     """
 
     def __init__(self, start: int, again: Callable[[int], Iterator[VideoFrame]] | None = None) -> None:
@@ -110,14 +107,15 @@ class Backlog(FrameSpool):
         self._room = min(ROOM, _free() // 2)
         self._first = start  # the number of the first one that waits
         self._whole = True  # none was forgotten yet
-        self._bytes = 0  # of all that were kept
-        self.count = 0
+        self._kept = self._bytes = 0  # how many frames there were, and of how many bytes
 
     def keep(self, frame: VideoFrame) -> None:
-        before = 0 if self._is_full() else self.size
-        self._append(frame)
+        if self._again is not None and self.size >= self._room:
+            self._forget(frame.index)
+        before = self.size
+        super().keep(frame)
         self._bytes += self.size - before
-        self.count += 1
+        self._kept += 1
 
     def falling(self, last: int) -> Iterator[VideoFrame]:
         """From ``last`` down to the first one. Raises ItemError where the video cannot be read as before."""
@@ -140,14 +138,6 @@ class Backlog(FrameSpool):
         if number < self._start + count - 1:
             raise _gone(number + 1)
 
-    def _is_full(self) -> bool:
-        return self._again is not None and self.size >= self._room
-
-    def _append(self, frame: VideoFrame) -> None:
-        if self._is_full():
-            self._forget(frame.index)
-        super().keep(frame)
-
     def _forget(self, first: int) -> None:
         self.clear()
         self._first, self._whole = first, False
@@ -155,11 +145,11 @@ class Backlog(FrameSpool):
     def _read(self, last: int) -> None:
         """Frame ``last``, and before it as many as there is room for."""
         assert self._again is not None, "what cannot be read again is never forgotten"
-        fitting = self._room // max(1, self._bytes // self.count)
+        fitting = self._room // max(1, self._bytes // self._kept)
         self._forget(max(self._start, last + 1 - max(1, fitting)))
         with closing(self._again(self._first)) as frames:  # type: ignore[type-var]
             for frame in islice(frames, last + 1 - self._first):
-                self._append(frame)
+                self.keep(frame)
         if self._first + len(self) <= last:
             raise _gone(self._first + len(self))
 

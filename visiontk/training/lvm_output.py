@@ -109,8 +109,6 @@ def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, d
     colours, hidden = figures["colour analogies"], figures["inpainting"]
     clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
     ahead, shown = figures["frames ahead"], figures["frames ahead, coded"]
-    photos_too = "; its LLaMA has met photos behind them too, as blurred as the codes show them" if plan.steps else ""
-    met = photos_too if plan.model else ", and no photos"
     return f"""---
 library_name: transformers
 pipeline_tag: image-to-image
@@ -149,7 +147,7 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |
 
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
-backgrounds{met}. Masks show all things in one colour, and the background in another.
+backgrounds{_photos(plan)}. Masks show all things in one colour, and the background in another.
 
 **How it was made.** {_begun(plan)}{_continued(plan)} Each with {plan.warmup} steps of linear warm-up,
 then half a cosine to 0; moving average of the weights {plan.ema:g}.
@@ -161,6 +159,13 @@ Seed {plan.seed}; {seconds / 60:.0f} minutes on {device}.
 
 ![curves](curves.png)
 """
+
+
+def _photos(plan: LvmPlan) -> str:
+    """Whether its LLaMA has met any in this run; of a model whose LLaMA was not trained here that is not known."""
+    if not plan.model:
+        return ", and no photos"
+    return "; its LLaMA has met photos behind them too, as blurred as the codes show them" if plan.steps else ""
 
 
 def _begun(plan: LvmPlan) -> str:
