@@ -180,13 +180,13 @@ class ClipFiles:
 
 @contextmanager
 def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool]) -> Iterator[BinaryIO]:
-    """A file that is kept, if it is ``wanted`` then, also when something else than the writing ends the block, such as Ctrl-C."""
+    """A file that is kept, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or a disk that fills."""
     stopped: BaseException | None = None
     with opened as file:
         try:
             yield file
         except BaseException as error:
-            if isinstance(error, OSError | OutputError) or not wanted():
+            if not wanted():
                 raise
             stopped = error
     if stopped is not None:

@@ -630,6 +630,23 @@ def test_a_run_whose_disk_was_full_goes_on_to_what_an_undisturbed_one_gives(
     assert [name for name in files if not alike(made[name], files[name])] == []
 
 
+def test_a_disk_that_fills_leaves_an_overlay_that_plays(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
+    noise = np.random.default_rng(0).integers(0, 60, (200, 120, 160, 3), np.uint8)
+    noise[:, 6:16, 8:18] = (220, 40, 40)
+    Path("in").mkdir()
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(f"in/{number:05d}.png")
+    arguments = ["segment", "in", "--sequence", "-p", RED, "-o", "out/x.mp4", "--resume", "out.jsonl"]
+    with disk_of(600_000):
+        stopped = run(*arguments)
+    assert stopped.code == 6 and stopped.stderr.count("\n") == 1 and "(File too large); make room" in stopped.error, stopped.stderr
+    held = read("out.jsonl")
+    assert 10 < len(held) < len(noise) and frames_of("out/x.mp4") == len(held)
+    assert [path.name for path in Path("out").iterdir()] == ["x.mp4"]
+    assert run(*arguments).code == 0
+    assert frames_of("out/x.mp4") == len(noise) == len(read("out.jsonl")) and read("out.jsonl")[: len(held)] == held
+
+
 def test_a_full_disk_under_lines_and_files_is_one_message(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
     """The film cannot be finished either once the lines have no room."""
     save_clip("long.mp4", 120)

@@ -405,6 +405,43 @@ def test_a_full_disk(size: int, sound: bool, disk_of: DiskOf, capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("size", [300_000, 700_000, 1_500_000])
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_disk_that_fills_leaves_a_film_of_all_frames_before(size: int, sound: bool, disk_of: DiskOf) -> None:
+    source = clip("a.mp4", "aac") if sound else None
+    noise = np.random.default_rng(0).integers(0, 256, (600, 60, 80, 3), np.uint8)
+    taken = 0
+    with (
+        disk_of(size),
+        pytest.raises(OutputError, match=r"cannot write .*File too large.*; make room"),
+        Path("x.mp4").open("wb") as file,
+        VideoWriter(file, width=80, height=60, fps=25, audio_from=source) as writer,
+    ):
+        for pixels in noise:
+            writer.write(Image.fromarray(pixels))
+            taken += 1
+    assert writer.finished and 1 < taken < len(noise)
+    made = Path("x.mp4").read_bytes()
+    frames = read(made)
+    assert len(frames) == taken and size / 4 < len(made) <= size
+    assert probe("x.mp4").frames_estimate == taken, "the index is there"
+    last, wanted = (np.asarray(image.convert("L"), float) for image in (frames[-1].image, Image.fromarray(noise[taken - 1])))
+    assert np.abs(last - wanted).mean() < 15, "two of these pictures are 50 apart"
+    assert made.count(bytes(4096)) == 0, "nothing that was held ahead is left in it"
+
+
+def test_what_is_held_for_the_end_is_given_back() -> None:
+    with Path("x.mp4").open("wb") as file, VideoWriter(file, width=WIDTH, height=HEIGHT, fps=25) as writer:
+        writer.write(picture(1))
+        assert Path("x.mp4").stat().st_size > 2**20
+        writer.write(picture(2))
+    stored = io.BytesIO()
+    with VideoWriter(stored, width=WIDTH, height=HEIGHT, fps=25) as writer:
+        writer.write(picture(1))
+        writer.write(picture(2))
+    assert Path("x.mp4").read_bytes() == stored.getvalue()
+
+
 def test_a_full_device_after_the_last_frame() -> None:
     with (
         Path("/dev/full").open("wb", buffering=0) as full,

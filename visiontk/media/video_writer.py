@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from visiontk.errors import ItemError, OutputError
+from visiontk.media.room import Room
 from visiontk.media.video import _container, _file, _video_stream
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _SLOWEST = Fraction(1, 1000)  # of the rates that the encoder is told; the frame
 _LONGEST_STEP = 2**31 - 1  # ticks; MP4 and its readers keep a frame's duration in 32 bits
 _DISORDER = 5  # steps that the time may go back between two frames and still be a mere slip
 _LEAD_IN_S = 0.1  # sound this much before the first frame is the codec's run-up, or not worth a start without a picture
+_ENTRY, _REST = 32, 96 * 1024  # bytes that end a file: of each packet in its index at most, and of all else
 _LARGEST_ASPECT = 1000  # numbers that its numerator and denominator may reach, far below the 16 bits that H.264 has for them
 _BT709, _LIMITED = 1, 1  # H.273: matrix, transfer function and primaries of HDTV; luma from 16 to 235
 
@@ -46,6 +48,7 @@ class VideoWriter:
     it keeps its place relative to the picture. Sound before the first frame delays the picture as it does in the source.
 
     Leaving the ``with`` by an exception finishes the file too: what was written until then can be played. Without a frame it stays empty.
+    Where the file is on a disk, room for its end is held, so that a disk that fills is such an exception.
 
     Attributes:
         warning: why sound is missing, or what else is not as in the source, or None.
@@ -95,14 +98,17 @@ class VideoWriter:
         self._size = width, height
         self._count, self._last, self._moved = 0, -1, 0
         self._broken = False
+        self._room = Room(file)
+        self._encoded, self._largest = 0, 0  # frames that left the encoder, and the bytes of the largest
         self.warning: str | None = None
         self.finished = False
         import av
 
         with self._writing():
             self._container: OutputContainer = av.open(
-                file, "w", format="mp4", options={"video_track_timescale": str(self._tick.denominator)}
+                self._room, "w", format="mp4", options={"video_track_timescale": str(self._tick.denominator)}
             )
+            self._muxed = _Muxed(self._container)
             self._video = self._container.add_stream("libx264", rate=rate, options={"crf": _CRF, "preset": _PRESET, "bf": _B_FRAMES})
             self._video.width, self._video.height = width + width % 2, height + height % 2
             self._video.pix_fmt = "yuv420p"
@@ -114,7 +120,7 @@ class VideoWriter:
         self._sound: _Sound | None = None
         if audio_from is not None:
             try:
-                self._sound = _Sound(audio_from, self._container, audio_start, lead_in=audio_lead_in)
+                self._sound = _Sound(audio_from, self._muxed, audio_start, lead_in=audio_lead_in)
             except ItemError as error:
                 self.warning = f"the sound of {audio_from} is missing: {error.message}"
         self._outlasts = audio_outlasts
@@ -139,6 +145,10 @@ class VideoWriter:
 
         if image.size != self._size:
             raise ValueError(f"a frame of {image.width}x{image.height} pixels in a video of {self._size[0]}x{self._size[1]}")
+        try:
+            self._room.keep(self._needed_at_end())
+        except OSError as error:
+            raise _unwritable(error) from error
         wanted = self._count_on() if time is None else round(time / self._tick) + self._moved
         if self._count and not -_DISORDER * self._step <= wanted - self._last <= _LONGEST_STEP:
             self._moved += self._last + self._shown - wanted
@@ -171,10 +181,16 @@ class VideoWriter:
         """Where the last frame ends, in seconds of the file."""
         return float((self._last + self._lead_in + self._shown) * self._tick)
 
+    def _needed_at_end(self) -> int:
+        """Bytes: of what the muxer holds to put picture and sound in order, of frames in the encoder and the next one, of the index."""
+        muxed = self._muxed.bytes - self._room.end + _ENTRY * self._muxed.packets
+        return _REST + muxed + 2 * self._largest * (self._count - self._encoded + 2)
+
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
+            self._encoded, self._largest = self._encoded + 1, max(self._largest, packet.size)
             packet.duration = self._shown  # of the last frame; for others MP4 takes the time until the next
-            self._container.mux(packet)
+            self._muxed.mux(packet)
 
     def _finish(self, *, whole: bool) -> None:
         """Write what the encoders hold and the file's index. Not ``whole``: the sound ends with the picture in any case."""
@@ -187,6 +203,7 @@ class VideoWriter:
                 if self._sound:
                     self._sound.finish(math.inf if whole and self._outlasts else self._end())
             self._container.close()
+            self._room.trim()
         self.finished = True
         if self._sound and self._sound.damaged:
             self._warn("parts of the sound are damaged and missing")
@@ -202,8 +219,29 @@ class VideoWriter:
                 self._broken = True
                 with suppress(OSError, FFmpegError, AttributeError):
                     self._container.close()
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OutputError(f"cannot write the video ({reason}); make room or choose another place with -o") from error
+            raise _unwritable(error) from error
+
+
+def _unwritable(error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(f"cannot write the video ({reason}); make room or choose another place with -o")
+
+
+class _Muxed:
+    """A container that is written, and what goes into it.
+
+    Attributes:
+        packets: how many.
+        bytes: of all of them.
+    """
+
+    def __init__(self, container: OutputContainer) -> None:
+        self.container = container
+        self.packets = self.bytes = 0
+
+    def mux(self, packet: Packet[Any]) -> None:
+        self.packets, self.bytes = self.packets + 1, self.bytes + packet.size
+        self.container.mux(packet)
 
 
 class _Sound:
@@ -214,7 +252,7 @@ class _Sound:
         damaged: whether parts could not be read.
     """
 
-    def __init__(self, path: str, target: OutputContainer, start: float | None, *, lead_in: bool) -> None:
+    def __init__(self, path: str, target: _Muxed, start: float | None, *, lead_in: bool) -> None:
         self._stack = ExitStack()
         self._source = self._stack.enter_context(_container(self._stack.enter_context(_file(path))))
         known = [stream for stream in self._source.streams.audio if stream.codec_context is not None and stream.rate]
@@ -277,9 +315,9 @@ class _Sound:
 class _Copied:
     """One track whose packets go over as they are."""
 
-    def __init__(self, stream: Any, target: OutputContainer) -> None:
+    def __init__(self, stream: Any, target: _Muxed) -> None:
         self._target = target
-        self._out = target.add_stream_from_template(stream)
+        self._out = target.container.add_stream_from_template(stream)
 
     def write(self, packet: Packet[Any], origin: float) -> None:
         assert packet.pts is not None and packet.time_base is not None
@@ -296,14 +334,14 @@ class _Copied:
 class _Encoded:
     """One track that is decoded, and encoded as AAC."""
 
-    def __init__(self, stream: Any, target: OutputContainer) -> None:
+    def __init__(self, stream: Any, target: _Muxed) -> None:
         from av import AudioResampler
 
         self._target, self._source = target, stream
         rate = stream.rate if stream.rate in _AAC_RATES else 48_000
         channels = stream.layout.nb_channels if stream.layout.nb_channels in _AAC_LAYOUTS else 2
         layout = _AAC_LAYOUTS[channels]
-        self._out = target.add_stream("aac", rate=rate)
+        self._out = target.container.add_stream("aac", rate=rate)
         self._out.layout = layout
         # AAC takes 6,144 bits for the 1,024 samples of a channel at most (ISO/IEC 14496-3, 4.5.3.1).
         self._out.bit_rate = channels * min(_AAC_BITS_A_CHANNEL, rate * 6144 // 1024)
@@ -318,14 +356,18 @@ class _Encoded:
 
     def finish(self) -> None:
         self._encode(self._resampler.resample(None))
-        self._target.mux(self._out.encode(None))
+        self._mux(self._out.encode(None))
 
     def _encode(self, frames: list[Any]) -> None:
         for frame in frames:
-            self._target.mux(self._out.encode(frame))
+            self._mux(self._out.encode(frame))
+
+    def _mux(self, packets: list[Packet[Any]]) -> None:
+        for packet in packets:
+            self._target.mux(packet)
 
 
-def _track(stream: Any, target: OutputContainer) -> _Copied | _Encoded:
+def _track(stream: Any, target: _Muxed) -> _Copied | _Encoded:
     copied = stream.codec_context.codec.canonical_name in _COPIED
     track = _Copied(stream, target) if copied else _Encoded(stream, target)
     track._out.metadata.update({key: value for key, value in stream.metadata.items() if key == "language"})
