@@ -138,7 +138,8 @@ class ClipFiles:
         from visiontk.media.video_writer import VideoWriter
 
         path = self._paths.get(Kind.overlay)
-        file = self._stack.enter_context(_kept(writing(path) if path else _to_output(), lambda: self._plays() and self._may_replace(path)))
+        kept = _kept(writing(path) if path else _to_output(), lambda: self._plays() and self._may_replace(path), when_full=path is not None)
+        file = self._stack.enter_context(kept)
         return self._stack.enter_context(
             VideoWriter(
                 file,
@@ -179,14 +180,14 @@ class ClipFiles:
 
 
 @contextmanager
-def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool]) -> Iterator[BinaryIO]:
-    """A file that is kept, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or a disk that fills."""
+def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool], *, when_full: bool) -> Iterator[BinaryIO]:
+    """A file that is kept, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or ``when_full`` a disk that fills."""
     stopped: BaseException | None = None
     with opened as file:
         try:
             yield file
         except BaseException as error:
-            if not wanted():
+            if not wanted() or (isinstance(error, OutputError) and not when_full):
                 raise
             stopped = error
     if stopped is not None:

@@ -115,7 +115,7 @@ class Artefacts:
             from visiontk.media.mask_files import Coco
             from visiontk.media.spool import Spool
 
-            file = self._stack.enter_context(writing(self._coco_path, keep=lambda: self._coco is not None and self._coco.images > 0))
+            file = self._stack.enter_context(writing(self._coco_path, keep=self._has_coco))
             self._coco = Coco(file, self._stack.enter_context(Spool()))
             self._stack.callback(self._coco.finish)
         return self
@@ -123,10 +123,14 @@ class Artefacts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with interrupts.held():
             self._stack.__exit__(kind, error, trace)
-            if self._coco and (kind is None or self._coco.images):
+            if self._coco and (kind is None or self._has_coco()):
                 self.note(Kind.coco, [str(self._coco_path)])
             if self.sheet:
                 self.sheet.write()
+
+    def _has_coco(self) -> bool:
+        """Whether COCO's file is whole and holds something."""
+        return self._coco is not None and self._coco.finished and self._coco.images > 0
 
     def picture(self, record: Record, index: int, seen: Seen) -> Record:
         """Write the files of one picture; returns them by kind, as the line names them.

@@ -630,21 +630,71 @@ def test_a_run_whose_disk_was_full_goes_on_to_what_an_undisturbed_one_gives(
     assert [name for name in files if not alike(made[name], files[name])] == []
 
 
+def noise(folder: str, frames: int = 200) -> int:
+    """A folder of frames of which a film is large, with something red in them."""
+    pictures = np.random.default_rng(0).integers(0, 60, (frames, 120, 160, 3), np.uint8)
+    pictures[:, 6:16, 8:18] = (220, 40, 40)
+    Path(folder).mkdir()
+    for number, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(f"{folder}/{number:05d}.png")
+    return frames
+
+
+ahead = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room is taken ahead where there is fallocate")
+
+
+@ahead
 def test_a_disk_that_fills_leaves_an_overlay_that_plays(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
-    noise = np.random.default_rng(0).integers(0, 60, (200, 120, 160, 3), np.uint8)
-    noise[:, 6:16, 8:18] = (220, 40, 40)
-    Path("in").mkdir()
-    for number, pixels in enumerate(noise):
-        Image.fromarray(pixels).save(f"in/{number:05d}.png")
+    frames = noise("in")
     arguments = ["segment", "in", "--sequence", "-p", RED, "-o", "out/x.mp4", "--resume", "out.jsonl"]
     with disk_of(600_000):
         stopped = run(*arguments)
     assert stopped.code == 6 and stopped.stderr.count("\n") == 1 and "(File too large); make room" in stopped.error, stopped.stderr
     held = read("out.jsonl")
-    assert 10 < len(held) < len(noise) and frames_of("out/x.mp4") == len(held)
+    assert 10 < len(held) < frames and frames_of("out/x.mp4") == len(held)
     assert [path.name for path in Path("out").iterdir()] == ["x.mp4"]
     assert run(*arguments).code == 0
-    assert frames_of("out/x.mp4") == len(noise) == len(read("out.jsonl")) and read("out.jsonl")[: len(held)] == held
+    assert frames_of("out/x.mp4") == frames == len(read("out.jsonl")) and read("out.jsonl")[: len(held)] == held
+
+
+@ahead
+def test_coco_and_an_overlay_stay_where_the_disk_is_full_for_the_overlay(
+    run: Run, trackers: list[ColourTracker], disk_of: DiskOf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pycocotools.coco import COCO
+
+    noise("in")
+    with disk_of(600_000):
+        stopped = run("segment", "in", "--sequence", "-p", RED, "--save", "overlay,coco", "-o", "out/", stdout=Path("lines.jsonl"))
+    assert stopped.code == 6
+    held = len(read("lines.jsonl"))
+    assert frames_of("out/in-overlay.mp4") == held > 10
+    coco = COCO("out/coco.json")
+    assert held <= len(coco.getImgIds()) <= held + 1 and len(coco.getAnnIds()) == len(coco.getImgIds())
+
+
+def test_ctrl_c_leaves_coco_of_what_was_answered(tiny_sam2: Path) -> None:
+    save_clip("long.mp4", 400)
+    with Path("lines.jsonl").open("wb") as lines:
+        process = start("long.mp4", "-p", RED, "-m", str(tiny_sam2), "--save", "coco", "-o", "set.json", stdout=lines)
+    deadline = time.monotonic() + 120
+    while Path("lines.jsonl").read_bytes().count(b"\n") < 10:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    held, coco = len(read("lines.jsonl")), json.loads(Path("set.json").read_bytes())
+    assert 10 <= held <= len(coco["images"]) <= held + 1 and len(coco["annotations"]) <= len(coco["images"])
+
+
+@ahead
+def test_a_full_disk_under_an_overlay_for_the_output_puts_nothing_on_it(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
+    noise("in")
+    with disk_of(600_000):
+        result = run("segment", "in", "--sequence", "-p", RED, "-o", "-", stdout=Path("film.mp4"))
+    assert result.code == 6 and "temporary files" in result.error and "TMPDIR" in result.error
+    assert Path("film.mp4").read_bytes() == b""
 
 
 def test_a_full_disk_under_lines_and_files_is_one_message(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:

@@ -185,7 +185,7 @@ def is_folder(out: str) -> bool:
 def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is whole. Parents are made.
 
-    ``keep`` is asked whether it is whole also when something else than the writing ends the block, such as Ctrl-C.
+    ``keep`` is asked whether it is whole also when an exception ends the block, such as Ctrl-C or a disk that is full for another file.
 
     Raises:
         OutputError: the folder is read-only, the disk is full, and the like.
@@ -199,7 +199,7 @@ def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator
             try:
                 yield file
             except BaseException as error:
-                if isinstance(error, OSError | OutputError) or not keep():
+                if not keep():
                     raise
                 stopped = error
         Path(temporary).chmod(0o666 & ~_umask())

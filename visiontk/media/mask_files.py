@@ -83,10 +83,12 @@ class Coco:
 
     Attributes:
         images: how many there are.
+        finished: the file is whole.
     """
 
     def __init__(self, file: BinaryIO, spool: Spool) -> None:
         self._file, self._spool = file, spool
+        self.finished = False
         self.images = self._annotations = 0
         self._categories: set[int] = set()
         file.write(b'{"annotations": [')
@@ -112,3 +114,5 @@ class Coco:
             self._file.write((b",\n" if number else b"\n") + image)
         categories = [{"id": number, "name": f"object {number}", "supercategory": "object"} for number in sorted(self._categories)]
         self._file.write(b'],\n"categories": ' + json.dumps(categories).encode() + b"}\n")
+        self._file.flush()
+        self.finished = True

@@ -23,6 +23,7 @@ class Room:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.end = self._held = 0  # bytes: written, and taken
+        self._tried = False
         try:
             self._descriptor = file.fileno() if hasattr(os, "posix_fallocate") else None
         except io.UnsupportedOperation:
@@ -40,8 +41,8 @@ class Room:
             self._descriptor = None
 
     def trim(self) -> None:
-        """Give back what is held and end the file where it was written to. Raises OSError."""
-        if self._held:
+        """Give back what is held, or was when there was no room for all of it, and end the file where it was written to. Raises OSError."""
+        if self._tried:
             self._file.flush()
             os.ftruncate(self._file.fileno(), self.end)
 
@@ -61,7 +62,7 @@ class Room:
 
     def _take(self, size: int) -> None:
         assert self._descriptor is not None
-        begin = max(self._held, self.end)
+        begin, self._tried = max(self._held, self.end), True
         for more in (_STEP, 0):
             try:
                 os.posix_fallocate(self._descriptor, begin, self.end + size + more - begin)

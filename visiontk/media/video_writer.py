@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from types import TracebackType
@@ -36,6 +36,7 @@ _LONGEST_STEP = 2**31 - 1  # ticks; MP4 and its readers keep a frame's duration 
 _DISORDER = 5  # steps that the time may go back between two frames and still be a mere slip
 _LEAD_IN_S = 0.1  # sound this much before the first frame is the codec's run-up, or not worth a start without a picture
 _ENTRY, _REST = 32, 96 * 1024  # bytes that end a file: of each packet in its index at most, and of all else
+_REMEMBERED, _MARGIN = 10, 2  # frames of which the usual size is the mean, and how many times that the next ones may have
 _LARGEST_ASPECT = 1000  # numbers that its numerator and denominator may reach, far below the 16 bits that H.264 has for them
 _BT709, _LIMITED = 1, 1  # H.273: matrix, transfer function and primaries of HDTV; luma from 16 to 235
 
@@ -99,7 +100,8 @@ class VideoWriter:
         self._count, self._last, self._moved = 0, -1, 0
         self._broken = False
         self._room = Room(file)
-        self._encoded, self._largest = 0, 0  # frames that left the encoder, and the bytes of the largest
+        self._encoded = self._largest = 0  # frames that left the encoder, and the bytes of the largest
+        self._usual = 0.0  # bytes of a frame behind the first, which is a large one: a running mean
         self.warning: str | None = None
         self.finished = False
         import av
@@ -120,7 +122,7 @@ class VideoWriter:
         self._sound: _Sound | None = None
         if audio_from is not None:
             try:
-                self._sound = _Sound(audio_from, self._muxed, audio_start, lead_in=audio_lead_in)
+                self._sound = _Sound(audio_from, self._muxed, self._keep_room, audio_start, lead_in=audio_lead_in)
             except ItemError as error:
                 self.warning = f"the sound of {audio_from} is missing: {error.message}"
         self._outlasts = audio_outlasts
@@ -145,10 +147,7 @@ class VideoWriter:
 
         if image.size != self._size:
             raise ValueError(f"a frame of {image.width}x{image.height} pixels in a video of {self._size[0]}x{self._size[1]}")
-        try:
-            self._room.keep(self._needed_at_end())
-        except OSError as error:
-            raise _unwritable(error) from error
+        self._keep_room()
         wanted = self._count_on() if time is None else round(time / self._tick) + self._moved
         if self._count and not -_DISORDER * self._step <= wanted - self._last <= _LONGEST_STEP:
             self._moved += self._last + self._shown - wanted
@@ -181,13 +180,22 @@ class VideoWriter:
         """Where the last frame ends, in seconds of the file."""
         return float((self._last + self._lead_in + self._shown) * self._tick)
 
-    def _needed_at_end(self) -> int:
-        """Bytes: of what the muxer holds to put picture and sound in order, of frames in the encoder and the next one, of the index."""
+    def _keep_room(self) -> None:
+        """For all that is to be written yet if this is the end. Raises OutputError.
+
+        That is what the muxer holds to put picture and sound in order, the frames in the encoder and the next one, and the index.
+        """
         muxed = self._muxed.bytes - self._room.end + _ENTRY * self._muxed.packets
-        return _REST + muxed + 2 * self._largest * (self._count - self._encoded + 2)
+        encoding = self._largest + int(_MARGIN * self._usual * (self._count - self._encoded + 1))
+        try:
+            self._room.keep(_REST + muxed + encoding)
+        except OSError as error:
+            raise _unwritable(error) from error
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
+            if self._encoded:
+                self._usual += (packet.size - self._usual) / min(_REMEMBERED, self._encoded)
             self._encoded, self._largest = self._encoded + 1, max(self._largest, packet.size)
             packet.duration = self._shown  # of the last frame; for others MP4 takes the time until the next
             self._muxed.mux(packet)
@@ -197,14 +205,20 @@ class VideoWriter:
         if self._broken:
             self._sound = None
             return
+        full: OutputError | None = None
         with self._writing():
             if self._count:
                 self._mux(self._video.encode(None))
                 if self._sound:
-                    self._sound.finish(math.inf if whole and self._outlasts else self._end())
+                    try:
+                        self._sound.finish(math.inf if whole and self._outlasts else self._end())
+                    except OutputError as error:  # the file ends with what had room
+                        full = error
             self._container.close()
             self._room.trim()
         self.finished = True
+        if full:
+            raise full
         if self._sound and self._sound.damaged:
             self._warn("parts of the sound are damaged and missing")
 
@@ -252,7 +266,9 @@ class _Sound:
         damaged: whether parts could not be read.
     """
 
-    def __init__(self, path: str, target: _Muxed, start: float | None, *, lead_in: bool) -> None:
+    def __init__(self, path: str, target: _Muxed, before_each: Callable[[], None], start: float | None, *, lead_in: bool) -> None:
+        """``before_each`` packet that is written is called, and may raise OutputError."""
+        self._before_each = before_each
         self._stack = ExitStack()
         self._source = self._stack.enter_context(_container(self._stack.enter_context(_file(path))))
         known = [stream for stream in self._source.streams.audio if stream.codec_context is not None and stream.rate]
@@ -271,6 +287,7 @@ class _Sound:
     def write_until(self, time: float) -> None:
         """Write what is to be heard before ``time``, in seconds of the new file."""
         while self._next and self._next[0] < time:
+            self._before_each()
             _, packet = self._next
             with self._surviving():
                 self._tracks[packet.stream_index].write(packet, self._origin)
@@ -278,11 +295,11 @@ class _Sound:
 
     def finish(self, time: float) -> None:
         """Write what is to be heard before ``time``, and what the encoders hold."""
-        self.write_until(time)
-        for track in self._tracks.values():
-            with self._surviving():
-                track.finish()
-        self._stack.close()
+        with self._stack:
+            self.write_until(time)
+            for track in self._tracks.values():
+                with self._surviving():
+                    track.finish()
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
