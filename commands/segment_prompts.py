@@ -279,9 +279,12 @@ def _mask(prompt: Prompt) -> NDArray[np.bool_]:
 
     if not isinstance(prompt.mask, str):
         try:
-            return decode_rle(prompt.mask)
+            decoded = decode_rle(prompt.mask)
         except ItemError as error:
             raise UsageError(f'the prompt "{prompt.text}": {error.message}') from error
+        if not decoded.any():
+            raise UsageError(f'the mask of the prompt "{prompt.text}" is empty; give one that shows something')
+        return decoded
     _check_number(prompt)
     found = _index_map(prompt.mask)
     # An index map shows this object under its number; a file without that number shows one object, whatever its values.

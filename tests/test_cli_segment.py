@@ -611,6 +611,33 @@ def test_other_lines_pass_through_and_stages_chain(run: Run, trackers: list[Colo
     ], "frames in a pipe are single pictures"
 
 
+def test_masks_in_prompts_may_be_run_length_encoded(run: Run, trackers: list[ColourTracker]) -> None:
+    picture(6).save("a.png")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[28:40, 50:70] = 255
+    Image.fromarray(mask).save("blue.png")
+    [named] = run("segment", "a.png", "-p", "mask:blue.png").records
+    rle = named["segment"]["objects"][0]["rle"]
+    Path("p.json").write_text(json.dumps([{"mask": rle, "object": 3}]))
+    [given] = run("segment", "a.png", "--prompts", "p.json").records
+    assert boxes(given) == {3: box("blue", 6)}
+    [prompt] = trackers[-1].asked[0]
+    np.testing.assert_array_equal(prompt.mask, decode(named["segment"]["objects"][0]))
+    piped = {"path": "a.png", "prompts": [{"mask": rle}]}
+    assert boxes(run("segment", stdin=json.dumps(piped).encode()).records[0]) == {1: box("blue", 6)}
+    height, width = rle["size"]
+    for wrong, said in (
+        ({"size": [height + 1, width], "counts": rle["counts"]}, ""),
+        ({"size": [2, 2], "counts": "4"}, "empty"),
+        ({"size": [2, 2], "counts": "04"}, "is a mask of 2x2 pixels, and the picture has"),
+        ({"size": [height, width], "counts": "~~"}, ""),
+    ):
+        Path("p.json").write_text(json.dumps([{"mask": wrong}]))
+        result = run("segment", "a.png", "--prompts", "p.json")
+        told = result.error if result.code == 2 else error(result.records[0])[1]
+        assert "entry 1 of p.json" in told and said in told, told
+
+
 # Forms of output
 
 

@@ -254,6 +254,40 @@ def test_the_metric_reads_a_truth_that_is_laid_out_and_numbered_as_sav_is(run: R
         assert found == [("sav", 0, 1), ("sav", 1, 1), ("sav", None, 1)]
 
 
+def test_an_overlay_of_a_part_has_the_sound_of_that_part(run: Run, trackers: list[ColourTracker]) -> None:
+    import av
+
+    with av.open("clip.mp4", "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        track: Any = container.add_stream("aac", rate=16_000)
+        for number in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture(number % FRAMES))))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode())
+        times = np.arange(32_000) / 16_000
+        wave = np.where((times >= 0.9) & (times < 1.1), np.sin(2 * np.pi * 880 * times) / 2, 0).astype(np.float32)
+        for begin in range(0, len(wave), 1600):
+            samples: Any = av.AudioFrame.from_ndarray(wave[None, begin : begin + 1600], format="fltp", layout="mono")
+            samples.rate, samples.pts = 16_000, begin
+            container.mux(track.encode(samples))
+        container.mux(track.encode())
+    for name, options, loud, length in (
+        ("a.mp4", ["--start", "5", "--end", "12"], (0.4, 0.6), 0.8),
+        ("b.mp4", ["--start", "3"], (0.6, 0.8), 1.7),
+        ("c.mp4", ["--end", "12"], (0.9, 1.1), 1.3),
+    ):
+        assert run("segment", "clip.mp4", *POINTS, *options, "-o", name).code == 0
+        with av.open(name) as container:
+            heard: list[Any] = []
+            for frame in container.decode(audio=0):
+                assert frame.time is not None
+                heard.append(frame.time + np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1) / frame.sample_rate)
+            found = np.concatenate(heard)
+            assert (found.min(), found.max()) == pytest.approx(loud, abs=0.02), name
+            [sound] = container.streams.audio
+            assert float(sound.duration * sound.time_base) == pytest.approx(length, abs=0.1), name  # type: ignore[operator]
+
+
 def test_an_overlay_keeps_times_and_sound(run: Run, trackers: list[ColourTracker]) -> None:
     save_clip("clip.mp4", times=[0, 1, 2, 6, 7, 12], sound=True)
     run("segment", "clip.mp4", *POINTS, "-o", "whole.mp4")

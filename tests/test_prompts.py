@@ -208,6 +208,26 @@ def test_prompts_of_several_places_are_numbered_together() -> None:
     assert [(prompt.object_id, prompt.text) for prompt in joined] == [(1, "entry 2 of p.json"), (2, "point"), (3, "entry 1 of p.json")]
 
 
+@pytest.mark.parametrize(
+    ("texts", "conflict"),
+    [
+        (("point:5,5#1", "point:-5,5#1"), True),
+        (("point:-50%,5#1@3", "point:50%,5#1@3"), True),
+        (("point:5,5#1", "point:-5,6#1"), False),
+        (("point:5,5#1", "point:-5,5#2"), False),
+        (("point:5,5#1@0", "point:-5,5#1@4"), False),
+        (("point:5,5#1", "point:5,5#1"), False),
+    ],
+)
+def test_a_place_that_is_and_is_not_of_an_object_is_refused(texts: tuple[str, str], conflict: bool) -> None:
+    prompts = [prompt for text in texts for prompt in [read(text)]]
+    if conflict:
+        with pytest.raises(UsageError, match="say that one place is and is not of object 1 on frame"):
+            join(prompts, binary)
+    else:
+        assert sum(len(prompt.points) for prompt in join(prompts, binary)) == 2
+
+
 # --- JSON
 
 

@@ -7,6 +7,7 @@ import functools
 import gc
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,13 @@ def official(
     bf16: bool = False,
     reverse: bool = False,
     settings: Mapping[str, Any] | None = None,
+    visible: float = 2.0,
 ) -> dict[int, dict[int, Tensor]]:
     """What SAM2VideoPredictor says, by frame and object, when each prompt is given as its frame is reached. The transform is sam2's."""
     monkeypatch.setattr(sam2.sam2_video_predictor, "tqdm", lambda frames, **_: frames)
     pixels = torch.stack([transform()(frame) for frame in clip])
     monkeypatch.setattr(sam2.sam2_video_predictor, "load_video_frames", lambda **_: (pixels, HEIGHT, WIDTH))
-    predictor = built("sam2.sam2_video_predictor.SAM2VideoPredictor", **(settings or {}))
+    predictor = built("sam2.sam2_video_predictor.SAM2VideoPredictor", visible, **(settings or {}))
     monkeypatch.setattr(predictor, "add_all_frames_to_correct_as_cond", True)
     found: dict[int, dict[int, Tensor]] = {}
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
@@ -207,6 +209,48 @@ def test_and_so_they_are_with_memories_that_reach_as_far_as_in_the_published_mod
     ours = Watched("bf16" if bf16 else "fp32", settings=published)
     results = list(ours.video(enumerate(clip[:count]), prompts))
     agree(ours, clip[:count], official(clip[:count], prompts, monkeypatch, bf16=bf16, settings=published), results)
+
+
+# Those of SAM 2, before 2.1: pointers without the time between, and nothing that says in a memory that the object was hidden.
+FIRST_SAM2 = {
+    "add_tpos_enc_to_obj_ptrs": False,
+    "proj_tpos_enc_in_obj_ptrs": False,
+    "use_signed_tpos_enc_to_obj_ptrs": False,
+    "no_obj_embed_spatial": False,
+}
+
+
+def test_and_so_they_are_with_the_settings_of_the_first_sam2(clip: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [POINT, BOX, LATE, CLICK]
+    first, later = Watched(settings=FIRST_SAM2), Watched()
+    results = list(first.video(enumerate(clip[:10]), prompts))
+    agree(first, clip[:10], official(clip[:10], prompts, monkeypatch, settings=FIRST_SAM2), results)
+    list(later.video(enumerate(clip[:10]), prompts))
+    assert not torch.equal(first.logits[9][1], later.logits[9][1]), "they do matter"
+
+
+@pytest.mark.parametrize(("settings", "colour", "visible"), [({}, (0, 255, 0), -0.6), (FIRST_SAM2, (0, 0, 0), 0.4)])
+def test_and_so_they_are_of_an_object_that_is_hidden_and_comes_back(
+    settings: dict[str, bool],
+    colour: tuple[int, int, int],
+    visible: float,
+    clip: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind a few frames of one colour. Random weights tell it from what is there by little, so ``visible`` is just between."""
+    covered = [*clip[:4], *[Image.new("RGB", clip[0].size, colour)] * 3, *clip[7:12]]
+    prompts = [POINT, LATE]
+    wanted = official(covered, prompts, monkeypatch, settings=settings, visible=visible)
+    ours = Watched(visible=visible, settings=settings)
+    results = list(ours.video(enumerate(covered), prompts))
+    for result, logits in zip(results, ours.logits, strict=True):
+        for one in result.objects:
+            assert torch.equal(logits[one.object_id], wanted[result.frame][one.object_id]), (result.frame, one.object_id)
+            np.testing.assert_array_equal(one.mask, wanted[result.frame][one.object_id].numpy() > 0)
+    first = [one for result in results for one in result.objects if one.object_id == 1]
+    shown = [bool(one.mask.any()) for one in first]
+    assert (True, False) in pairwise(shown) and (False, True) in pairwise(shown)
+    assert any(one.score < 0.5 and not one.mask.any() for one in first[4:])
 
 
 FINE_SCENES = {

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 from tests.training_runs import course
 from visiontk.adapters.segment_weights import read_config
@@ -620,6 +622,34 @@ def test_sizes_that_do_not_go_together_are_found_before_the_first_step(
     own.write_text(json.dumps({"model": parts}))
     result = run("train", "segment", "tiny", "--config", str(own), "--steps", "2", "--encoder-steps", "2", "-o", "out")
     assert result.code == 4 and f"the sizes in {own} do not go together" in result.error and not Path("out").exists()
+
+
+def test_a_run_leaves_a_model_that_segments_with_its_card_and_curves(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.training import segment_run
+    from visiontk.training.segment_measure import Counts, measure
+
+    def little(model: str, runtime: Runtime) -> Any:
+        return measure(model, runtime, Counts(pictures=1, clips=1, frames=4))
+
+    monkeypatch.setattr(segment_run, "measure", little)
+    command = ["train", "segment", "tiny", "--steps", "4", "--encoder-steps", "1", "--image-steps", "1", "--images", "2"]
+    command += ["--clips", "1", "--frames", "2", "--threads", "1", "--half"]
+    done = run(*command, "-o", "out")
+    assert done.code == 0, done.stderr
+    lines = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 4
+    card = Path("out/README.md").read_text("utf-8")
+    assert "visiontk train segment tiny --steps 4 --encoder-steps 1 --image-steps 1" in card and "--half" in card
+    for name, found in done.records[-1]["figures"].items():
+        assert f"| {found['training']:.3f} | {found['held_out']:.3f} |" in card, name
+    with Image.open("out/curves.png") as curves:
+        assert curves.width > curves.height > 100
+    weights = load_file("out/model.safetensors")
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float16}
+    Image.new("RGB", (40, 30), (200, 30, 30)).save("a.png")
+    answered = run("segment", "a.png", "-p", "point", "-m", "out")
+    assert answered.code == 0 and answered.records[0]["segment"]["model"] == "out"
+    assert answered.records[0]["segment"]["objects"][0]["rle"]["size"] == [30, 40]
 
 
 def test_nothing_to_write_to_is_said_at_once(run: Run) -> None:

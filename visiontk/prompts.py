@@ -333,4 +333,10 @@ def _together(first: Prompt, second: Prompt) -> Prompt:
                 f'the prompts "{first.text}" and "{second.text}" are {what} for object {first.object_id} on frame {first.frame}; '
                 "give one of them, or another #ID"
             )
+    signs = {(point.x, point.y, point.positive) for point in first.points}
+    if any((point.x, point.y, not point.positive) in signs for point in second.points):
+        raise UsageError(
+            f'the prompts "{first.text}" and "{second.text}" say that one place is and is not of object {first.object_id} on frame '
+            f"{first.frame}; give one of them, or another #ID"
+        )
     return replace(first, points=first.points + second.points, box=first.box or second.box, text=f"{first.text} {second.text}")
