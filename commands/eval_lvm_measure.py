@@ -12,6 +12,7 @@ from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item
 
 from .eval_lvm_sentences import Sentence
+from .lvm_making import fitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,8 +48,9 @@ class Models:
 
     @property
     def batch_size(self) -> int:
+        """Sentences that are answered at once: ``--batch-size``, or as many as fit."""
         runtime = self.lvm.runtime
-        return runtime.batch_size or BATCH.get(runtime.device.type, 4)
+        return runtime.batch_size or fitting(BATCH.get(runtime.device.type, 4), self.lvm)
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,8 @@ def lvm_continue(
             say(words)
         if making.again:
             say(f"{making.again} images that {resume} names were gone and are made again")
+        if held.of_pipe:
+            say(f"images that {resume} has of the pipe count as made; for another video name a new file with --resume", "warning")
         if held.left:
             say(f"{held.left} lines of {resume} are of other sentences or of more images than this run asks for; they stay", "warning")
     return code

@@ -39,6 +39,7 @@ class HeldImages:
         taken: all files that they name.
         settings: what the first image was made with; None where there is none.
         dtype: in which it was made; None where no line says so.
+        of_pipe: whether images of what has no name, the bytes of a pipe, were taken for those of this run.
     """
 
     def __init__(self, file: Path | None, stage: str) -> None:
@@ -50,6 +51,7 @@ class HeldImages:
         self.taken: set[Path] = set()
         self.settings: Record | None = None
         self.dtype: str | None = None
+        self.of_pipe = False
         self.lines = resume.read_held(file, stage, identify, self._note) if file else resume.Held(identify=identify)
 
     def __bool__(self) -> bool:
@@ -87,7 +89,10 @@ class HeldImages:
         """The files of an image that was made from this, or None. They are given out once for each line."""
         record = {self._stage: made_from}
         files = self._files.get(self.lines.identify(record))
-        return files.popleft() if files and self.lines.take(record) else None
+        if not files or not self.lines.take(record):
+            return None
+        self.of_pipe = self.of_pipe or any(str(name).partition("@")[0] == "-" for name in made_from["sentence"])
+        return files.popleft()
 
     def _as_failed(self, record: Record) -> Record:
         return {**record, self._stage: {"error": {}}} if "path" in record or "input" in record else record

@@ -291,10 +291,12 @@ def rows_at_once(asked: int | None, model: VisualSentenceModel, candidates: int)
 
     On a CPU no more of them than there is memory for: there is no error to be mended when that runs out, but a process that is killed.
     """
-    if asked:
-        return asked
-    device = model.runtime.device.type
-    rows, room = max(candidates, ROWS.get(device, ROWS["cpu"])), available_memory() if device == "cpu" else None
+    return asked or fitting(max(candidates, ROWS.get(model.runtime.device.type, ROWS["cpu"])), model)
+
+
+def fitting(rows: int, model: VisualSentenceModel) -> int:
+    """So many rows, or on a CPU as many of them as there is memory for."""
+    room = available_memory() if model.runtime.device.type == "cpu" else None
     return rows if room is None else max(1, min(rows, int(ROOM * room) // model.row_bytes))
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 import visiontk
 from tests.lvm_models import SIDE, TOKENS, make_lvm
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel
+from visiontk.errors import OutOfMemory
 from visiontk.metrics import sentences as figures
 from visiontk.metrics.perceptual import feature_maps, perceptual_distance
 
@@ -303,6 +304,43 @@ def test_images_that_were_made_from_a_prompt_are_no_prompts(evaluate: Evaluate) 
     assert result.code == 3 and of(result, figures.PAIRS)[0]["answers"] == 1
     error = result.records[1]["error"] if "error" in result.records[1] else result.records[1]["lvm"]["error"]
     assert error["kind"] == "bad_record" and "send the lines of `visiontk lvm-prompt` themselves" in error["message"]
+
+
+def test_no_more_is_answered_at_once_than_there_is_memory_for(
+    evaluate: Evaluate, lvm: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lvm_making = import_module("visiontk.commands.lvm_making")
+
+    lines = to_lines([save_prompt(name, "segment", 3, palette=[[0, 0, 0], [255, 255, 255]]) for name in "abcd"])
+    asked: list[int] = []
+    whole = VisualSentenceModel.continue_
+
+    def noted(self: Any, sentences: Any, *rest: Any) -> Any:
+        asked.append(len(sentences))
+        yield from whole(self, sentences, *rest)
+
+    monkeypatch.setattr(VisualSentenceModel, "continue_", noted)
+    for rows, wanted in ((9.5, [4]), (3.5, [3, 1]), (0.5, [1, 1, 1, 1])):
+        monkeypatch.setattr(lvm_making, "available_memory", lambda rows=rows: int(rows * lvm.row_bytes / lvm_making.ROOM))
+        assert evaluate("-", stdin=lines).code == 0
+        assert asked == wanted
+        asked.clear()
+
+
+def test_memory_that_runs_out_halves_the_sentences_and_the_figures_stay(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = to_lines([save_prompt(name, "segment", 3, palette=[[0, 0, 0], [255, 255, 255]]) for name in "abcd"])
+    wanted = evaluate("-", stdin=lines)
+    whole = VisualSentenceModel.continue_
+
+    def small(self: Any, sentences: Any, *rest: Any) -> Any:
+        if len(sentences) > 1:
+            raise OutOfMemory("the device is out of memory")
+        yield from whole(self, sentences, *rest)
+
+    monkeypatch.setattr(VisualSentenceModel, "continue_", small)
+    found = evaluate("-", stdin=lines)
+    assert found.code == 0 and found.records == wanted.records
+    assert "memory ran out, so the sentences were answered 1 at a time; start with --batch-size 1" in found.stderr
 
 
 def test_a_perplexity_beyond_all_numbers_is_left_out(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:

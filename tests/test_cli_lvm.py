@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -690,7 +691,10 @@ def test_an_animation_plays_what_was_given_and_then_what_was_made(go_on: Run, va
         assert (np.asarray(image) == np.repeat(np.repeat(picture, 16, 0), 16, 1)).all(), "enlarged, pixel for pixel"
     [record] = valid(go_on(*names, "--animate", "mp4", "-o", "o/"))
     frames = [np.asarray(frame.image).astype(int) for frame in read_frames(record["lvm"]["animation"])]
-    assert len(frames) == 4 and np.abs(frames[0] - np.repeat(np.repeat(wanted[0].astype(int), 16, 0), 16, 1)).mean() < 12
+    shown_in_it = [*wanted[:3], pixels(record["path"])]
+    large = [np.repeat(np.repeat(picture.astype(int), 16, 0), 16, 1) for picture in shown_in_it]
+    assert [int(np.argmin([np.abs(frame - one).mean() for one in large])) for frame in frames] == [0, 1, 2, 3]
+    assert all(np.abs(frame - one).mean() < 12 for frame, one in zip(frames, large, strict=True))
 
 
 def without_numbers(folder: Path, copy: Path) -> Path:
@@ -729,6 +733,28 @@ def test_on_a_cpu_no_more_is_made_at_once_than_there_is_memory_for(model: Visual
         monkeypatch.setattr(lvm_making, "available_memory", lambda room=room: room)
         assert lvm_making.rows_at_once(None, model, 40) == rows
         assert lvm_making.rows_at_once(7, model, 40) == 7
+
+
+def test_candidates_that_there_is_no_memory_for_are_made_one_after_the_other(
+    go_on: Run, valid: Valid, model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lvm_making = import_module("visiontk.commands.lvm_making")
+
+    names = row(2)
+    wanted = valid(go_on(*names, "--candidates", "5", "-o", "a/"))
+    asked: list[tuple[int, int]] = []
+    whole = VisualSentenceModel.continue_
+
+    def noted(self: Any, sentences: Any, count: int, sampling: Sampling, *rest: Any) -> Any:
+        asked.append((sampling.first_candidate, sampling.candidates))
+        yield from whole(self, sentences, count, sampling, *rest)
+
+    monkeypatch.setattr(VisualSentenceModel, "continue_", noted)
+    monkeypatch.setattr(lvm_making, "available_memory", lambda: int(2.5 * model.row_bytes / lvm_making.ROOM))
+    records = valid(go_on(*names, "--candidates", "5", "-o", "b/"))
+    assert asked == [(0, 2), (2, 2), (4, 1)]
+    for one, other in zip(wanted, records, strict=True):
+        assert Path(one["path"]).read_bytes() == Path(other["path"]).read_bytes()
 
 
 def test_memory_that_runs_out_halves_the_candidates_and_goes_on(go_on: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -867,6 +893,20 @@ def test_a_video_is_known_by_its_bytes(go_on: Run, valid: Valid) -> None:
     assert record["lvm"]["sentence"] == [f"clip@{number}" for number in range(4)]
 
 
+def test_a_video_through_a_pipe_and_that_it_may_be_another_when_it_is_gone_on_with(go_on: Run, valid: Valid) -> None:
+    data = Path(film("a.mkv", 12)).read_bytes()
+    options = ["-", "--stride", "3", "--frames", "4", "-o", "o/", "--resume", "out.jsonl"]
+    first = go_on(*options, stdin=data)
+    assert first.code == 0 and "of the pipe" not in first.stderr
+    [line] = [json.loads(text) for text in Path("out.jsonl").read_text().splitlines()]
+    assert line["lvm"]["sentence"] == ["-@0", "-@3", "-@6", "-@9"]
+    [named] = valid(go_on("a.mkv", "--stride", "3", "--frames", "4", "-o", "p/"))
+    assert (pixels(line["path"]) == pixels(named["path"])).all()
+    again = go_on(*options, stdin=Path(film("b.mkv", 30)).read_bytes())
+    assert again.code == 0 and "images that out.jsonl has of the pipe count as made; for another video name a new file" in again.stderr
+    assert len(Path("out.jsonl").read_text().splitlines()) == 1
+
+
 def test_a_strip_shows_so_many_candidates(go_on: Run) -> None:
     from visiontk.media import film_strip
 
@@ -958,6 +998,19 @@ def test_the_model_of_the_settings_and_int8(run: Run, valid: Valid, folder: Path
     assert (record["lvm"]["model"], record["lvm"]["quantize"]) == (str(folder), "int8")
 
 
+def test_random_weights_make_a_picture(run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.adapters import lvm_sizes
+
+    monkeypatch.setitem(lvm_sizes.SHAPES, "300m", (16, 32, 2, 2))
+    small = {"down_block_types": ["DownEncoderBlock2D"] * 5, "block_out_channels": [4] * 5, "norm_num_groups": 2, "layers_per_block": 1}
+    monkeypatch.setattr(lvm_sizes, "VQGAN", lvm_sizes.VQGAN | small)
+    options = ["lvm-continue", *row(2), "--random-weights", "300m"]
+    made = [valid(run(*options, "--seed", seed, "-o", f"{number}/"))[0] for number, seed in enumerate("112")]
+    assert {(one["lvm"]["model"], one["lvm"]["revision"]) for one in made} == {("random-300m", "seed:1"), ("random-300m", "seed:2")}
+    first, again, other = (np.asarray(Image.open(record["path"])) for record in made)
+    assert first.shape == (256, 256, 3) and (first == again).all() and (first != other).any()
+
+
 def test_random_weights_of_a_size_of_the_paper(run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setenv("VISIONTK_MODEL_LVM", "set-for-other-runs")
@@ -984,9 +1037,11 @@ def test_the_example_script_runs(folder: Path) -> None:
 
 def test_the_commands_of_the_documentation_run(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISIONTK_MODEL_LVM", str(folder))
-    text = (Path(__file__).parents[1] / "docs" / "lvm.md").read_text("utf-8")
-    commands = [line.strip() for line in text.splitlines() if line.startswith("    visiontk ")]
-    assert len(commands) == 6
+    texts = [(Path(__file__).parents[1] / "docs" / name).read_text("utf-8") for name in ("lvm.md", "lvm-prompts.md")]
+    commands = [line.strip() for text in texts for line in text.splitlines() if line.startswith("    visiontk ")]
+    assert len(commands) == 9
+    row(3, "photos")
+    assert run("tiny", "render", "images", "-n", "4", "--objects", "2", "-o", "things").code == 0
     for command in commands:
         piped: bytes | None = None
         for part in command.split(" | "):

@@ -98,6 +98,18 @@ def test_a_file_cut_anywhere_goes_on_to_the_same_lines_and_files(run: Run, job: 
         assert files() == made, "strips and animations of sentences that had all their lines, too"
 
 
+def test_more_candidates_than_before_are_made_beside_those_that_are_there(run: Run, folder: Path) -> None:
+    base = ["lvm-continue", "-m", str(folder), *row(2), "-n", "2"]
+    assert run(*base, "--candidates", "3", "-o", "whole/").code == 0
+    for count in ("1", "3", "3"):
+        assert run(*base, "--candidates", count, "-o", "o/", "--resume", "out.jsonl").code == 0
+    found = read("out.jsonl")
+    assert sorted((one["lvm"]["candidate"], one["lvm"]["number"]) for one in found) == [(c, n) for c in range(3) for n in range(2)]
+    for one in found:
+        whole = f"whole/1-c{one['lvm']['candidate']}-next-{one['lvm']['number']:03d}.png"
+        assert Path(one["path"]).read_bytes() == Path(whole).read_bytes(), "the same draws"
+
+
 def test_more_images_than_before_go_on_with_the_same_draws(run: Run, folder: Path) -> None:
     names = row(2)
     base = ["lvm-continue", "-m", str(folder), *names]

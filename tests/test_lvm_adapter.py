@@ -289,6 +289,24 @@ def test_weights_in_shards_are_read_and_a_missing_one_is_named(folder: Path, cop
         load(str(copy), CPU)
 
 
+def test_pickled_weights_in_shards_are_read_and_a_cut_one_is_told(folder: Path, copy: Path, model: VisualSentenceModel) -> None:
+    from safetensors.torch import load_file
+
+    found = sorted(load_file(copy / LLAMA).items())
+    (copy / LLAMA).unlink()
+    shards = {"pytorch_model-00001-of-00002.bin": dict(found[:9]), "pytorch_model-00002-of-00002.bin": dict(found[9:])}
+    for name, shard in shards.items():
+        torch.save(shard, copy / "llama" / name)
+    index = {"metadata": {}, "weight_map": {key: name for name, shard in shards.items() for key in shard}}
+    (copy / "llama" / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    words = torch.arange(2 * TOKENS).reshape(2, TOKENS) % 24
+    torch.testing.assert_close(load(str(copy), CPU).score(words), model.score(words), equal_nan=True)
+    last = copy / "llama" / "pytorch_model-00002-of-00002.bin"
+    last.write_bytes(last.read_bytes()[:-2000])
+    with pytest.raises(ModelUnavailable, match=r"the LLaMA of .* cannot be read"):
+        load(str(copy), CPU)
+
+
 def test_the_public_files_are_read_as_they_are_without_running_code(
     folder: Path, copy: Path, model: VisualSentenceModel, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from visiontk.adapters import lvm_sizes
 from visiontk.adapters.generate_quiet import importing
 from visiontk.adapters.lvm import convert, load
 from visiontk.adapters.lvm_public import diffusers_config, read_vqgan, rename
-from visiontk.adapters.lvm_weights import build_vqgan
+from visiontk.adapters.lvm_weights import build_vqgan, frame_tokens
 from visiontk.errors import ModelUnavailable
 from visiontk.runtime import Runtime
 
@@ -80,6 +80,19 @@ def test_every_tensor_of_the_public_vqgan_has_its_place_and_shape() -> None:
     renamed = rename(theirs, 5, "it")
     assert len(renamed) == 277
     assert {name: tensor.shape for name, tensor in renamed.items()} == {name: tensor.shape for name, tensor in wanted.items()}
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_pickle_of_every_tensor_of_the_public_vqgan_is_read_and_built(tmp_path: Path, configured: bool) -> None:
+    """Each tensor has its shape and one number in the file, so it is small."""
+    torch.save({name: torch.full((), 0.5).expand(shape) for name, shape in original(PUBLIC).items()}, tmp_path / "pytorch_model.bin")
+    if configured:
+        (tmp_path / "config.json").write_text(json.dumps(PUBLIC))
+    config, renamed = read_vqgan(tmp_path, "it")
+    vqgan = build_vqgan(config, renamed, "it")
+    assert sum(value.numel() for value in vqgan.state_dict().values()) == 146_244_675
+    assert (vqgan.config.num_vq_embeddings, frame_tokens(vqgan)) == (8192, 256)
+    assert all((value == 0.5).all() for value in vqgan.state_dict().values())
 
 
 def test_the_public_configuration_is_known_where_the_file_is_missing() -> None:

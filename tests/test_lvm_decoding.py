@@ -17,6 +17,7 @@ from visiontk.adapters.lvm_cache import KeysValues, Shape
 from visiontk.adapters.lvm_decoding import Decoder, compile_mode
 from visiontk.adapters.lvm_sampling import choose, draws, probabilities
 from visiontk.adapters.lvm_sentences import Continuation
+from visiontk.errors import DeviceError
 from visiontk.runtime import Runtime
 
 CODES, FRAMES = 24, 6
@@ -85,15 +86,18 @@ def test_greedy_is_what_transformers_generates_token_for_token(
     assert [frame.context for frame in rows[0, 0]] == [tuple(range(frames + number)) for number in range(count)]
 
 
-@pytest.mark.parametrize(("seed", "candidates"), [(0, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("seed", "candidates", "frames", "count"), [(0, 1, 4, 6), (1, 2, 4, 6), (2, 1, 1, 8), (3, 1, 5, 3), (4, 1, 6, 2), (5, 3, 9, 4)]
+)
 def test_past_the_context_it_is_what_transformers_makes_of_the_frames_that_are_named(
-    model: VisualSentenceModel, reference: Any, seed: int, candidates: int
+    model: VisualSentenceModel, reference: Any, seed: int, candidates: int, frames: int, count: int
 ) -> None:
-    prompt = sentence(seed, 4)
-    rows = made(model, [prompt], 6, Sampling(greedy=True, candidates=candidates))
-    for frames in rows.values():
+    prompt = sentence(seed, frames)
+    rows = made(model, [prompt], count, Sampling(greedy=True, candidates=candidates))
+    assert len(rows) == candidates and max(len(frame.context) for frame in rows[0, 0]) < frames + count
+    for one in rows.values():
         known = list(prompt)
-        for frame in frames:
+        for frame in one:
             seen = torch.stack([known[place] for place in frame.context])
             assert torch.equal(frame.tokens, generated(reference, seen.flatten(), TOKENS))
             known.append(frame.tokens)
@@ -264,7 +268,8 @@ def test_the_likelihood_of_a_frame_is_its_score_under_the_unmodified_distributio
         assert [frame.nll for frame in frames] == pytest.approx(scores[2:].mean(1).tolist(), abs=1e-5)
 
 
-def test_a_compiled_decoder_says_the_same(folder: Path, model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_compiled_decoder_says_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch, quantize: str | None) -> None:
     graphs: list[dict[str, Any]] = []
     real = torch.compile
 
@@ -273,13 +278,24 @@ def test_a_compiled_decoder_says_the_same(folder: Path, model: VisualSentenceMod
         return real(function, backend="eager", **{key: value for key, value in options.items() if key != "mode"})
 
     monkeypatch.setattr(torch, "compile", eagerly)  # the real backend needs a C++ compiler and half a minute
-    compiled = load(str(folder), Runtime(device="cpu", dtype="fp32", compile=True))
+    plain = load(str(folder), CPU, quantize=quantize)
+    compiled = load(str(folder), Runtime(device="cpu", dtype="fp32", compile=True), quantize=quantize)
     assert graphs == [{"mode": None, "fullgraph": True, "dynamic": False}]
     assert (compile_mode(torch.device("cpu")), compile_mode(torch.device("cuda", 1))) == (None, "reduce-overhead"), "CUDA graphs"
     for sampling in (Sampling(greedy=True), Sampling(seed=2, candidates=2)):
-        want, got = (made(one, [sentence(0, 3)], 5, sampling) for one in (model, compiled))
+        want, got = (made(one, [sentence(0, 3)], 5, sampling) for one in (plain, compiled))
         assert all(torch.equal(tokens_of(want[key]), tokens_of(got[key])) for key in want)
         assert [frame.context for frame in want[0, 0]] == [frame.context for frame in got[0, 0]]
+
+
+def test_a_compiler_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> NoReturn:
+        raise torch._dynamo.exc.Unsupported("no g++")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: fails)
+    compiled = load(str(folder), Runtime(device="cpu", dtype="fp32", compile=True))
+    with pytest.raises(DeviceError, match=r"torch.compile failed.*leave out --compile"):
+        list(compiled.continue_([sentence(0, 2)], 1, Sampling(greedy=True)))
 
 
 def test_a_cache_is_allocated_once_and_its_parts_are_views() -> None:

@@ -152,9 +152,10 @@ class VisualSentenceModel:
             groups.setdefault(len(sentence), []).append(place)
         running: list[tuple[list[int], Continuation]] = []
         try:
-            for places in groups.values():
-                prompts = torch.stack([sentences[place] for place in places])
-                running.append((places, Continuation(self.decoder, prompts, count, sampling)))
+            with memory_errors():
+                for places in groups.values():
+                    prompts = torch.stack([sentences[place] for place in places])
+                    running.append((places, Continuation(self.decoder, prompts, count, sampling)))
             for number in range(count):
                 frames: list[Frame] = []
                 with memory_errors(), torch.inference_mode():
