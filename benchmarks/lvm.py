@@ -59,7 +59,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=[*SHAPES], default="300m", help="shape of the paper (default: 300m)")
     parser.add_argument("--layers", type=int, metavar="N", help="of decoding: fewer layers, for a short run (default: all)")
     parser.add_argument("--contexts", default="256,2048", help="tokens of the prompts (default: 256,2048)")
-    parser.add_argument("--tokens", type=int, default=33, metavar="N", help="of decoding: tokens to make in each run (default: 33)")
+    parser.add_argument(
+        "--tokens",
+        type=int,
+        default=32,
+        metavar="N",
+        help="of decoding: tokens to make, a divisor of the contexts (default: 32)",
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds (default: 5)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")

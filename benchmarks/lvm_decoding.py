@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -13,15 +14,15 @@ from torch import Tensor
 from visiontk.adapters import lvm_sizes, lvm_weights
 from visiontk.adapters.generate_quiet import importing, quiet
 from visiontk.adapters.lvm_decoding import Decoder
-from visiontk.adapters.lvm_sampling import choose
+from visiontk.adapters.lvm_sentences import Continuation
 from visiontk.adapters.lvm_types import Sampling
 from visiontk.runtime import Started
 
 from .report import Table, doing, middle, ratios, spread, target
 
-GREEDY = Sampling(greedy=True)
 LEAST, MOST = 1.2, 1.6
 CANDIDATES = 4
+ONE, FOUR = Sampling(greedy=True), Sampling(candidates=CANDIDATES)
 Seconds = list[float]
 
 
@@ -83,8 +84,8 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
         doing(f"{tokens} tokens behind {context}: transformers, ours, ours with {CANDIDATES} candidates; {rounds} rounds")
         runs: list[Callable[[], tuple[Tensor, float]]] = [
             lambda prompt=prompt: _theirs(material, prompt, tokens),  # type: ignore[misc]
-            lambda prompt=prompt: ours(material.decoder, prompt, tokens, 1),  # type: ignore[misc]
-            lambda prompt=prompt: ours(material.decoder, prompt, tokens, CANDIDATES),  # type: ignore[misc]
+            lambda prompt=prompt: ours(material.decoder, prompt, tokens, ONE),  # type: ignore[misc]
+            lambda prompt=prompt: ours(material.decoder, prompt, tokens, FOUR),  # type: ignore[misc]
         ]
         seconds: list[Seconds] = [[], [], []]
         found = [torch.empty(0)] * 3
@@ -116,6 +117,7 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
     compiled = ", compiled" if material.decoder.compiled else ""
     notes = [
         f"{tokens} tokens behind a prompt of the context's length, the prompt itself not counted; {rounds} rounds by turns, medians. "
+        f"Ours are a frame as the command makes it, with the likelihood of each token: one greedily, {CANDIDATES} by draws. "
         f"Copying reads and writes {bandwidth / 1e9:.1f} GB/s here; a token reads {material.weights / 1e9:.2f} GB of weights and "
         f"{material.decoder.shape.bytes(1, 1) / 1e3:.0f} kB of keys and values a position.",
     ]
@@ -152,26 +154,21 @@ def _theirs(material: Material, prompt: Tensor, tokens: int) -> tuple[Tensor, fl
 
 
 @torch.inference_mode()
-def ours(decoder: Decoder, prompt: Tensor, tokens: int, candidates: int) -> tuple[Tensor, float]:
-    """As the adapter decodes: the tokens of the first candidate, and the seconds from the first to the last."""
-    context = prompt.shape[1]
-    draws = torch.zeros(candidates, device=prompt.device)
-    cache = decoder.cache(candidates, tokens if candidates > 1 else context + tokens)
-    prefix = None
-    if candidates == 1:
-        logits = decoder.prefill(prompt, cache)
-    elif decoder.compiled:
-        logits = decoder.prefill(prompt, cache.each(candidates))
-        cache.spread(candidates, context)
-    else:
-        prefix = decoder.cache(1, context)
-        logits = decoder.prefill(prompt, prefix)
-    chosen = [choose(logits.expand(candidates, -1), draws, GREEDY)]
+def ours(decoder: Decoder, prompt: Tensor, tokens: int, sampling: Sampling) -> tuple[Tensor, float]:
+    """As the adapter makes a frame of so many tokens: those of the first candidate, and the seconds from the first to the last."""
+    begun: list[float] = []
+    step = decoder.step
+
+    def noted(*arguments: Any) -> Tensor:
+        if not begun:
+            wait(decoder.device)
+            begun.append(time.perf_counter())
+        return step(*arguments)
+
+    making = Continuation(decoder, prompt.view(1, -1, tokens), 1, sampling)
+    with patch.object(decoder, "step", noted):
+        made = making.next(0)
     wait(decoder.device)
-    begun = time.perf_counter()
-    for _ in range(tokens - 1):
-        chosen.append(choose(decoder.step(chosen[-1], cache, prefix), draws, GREEDY))
-    wait(decoder.device)
-    taken = time.perf_counter() - begun
-    decoder.give_back(cache)
-    return torch.stack(chosen, dim=1)[0], taken
+    taken = time.perf_counter() - begun[0]
+    making.close()
+    return made.tokens[0], taken
