@@ -56,8 +56,8 @@ bench: $(STAMP)  ## measure speed and memory, side by side with other tools
 	$(BIN)/python -m benchmarks.lvm
 
 # With the options that the cards of the bundled models state, but by today's trainings: tiny-sam2 and tiny-lvm learned by AdamW then and learn
-# by Muon now, so what comes of it is other weights, which nobody has measured. Each run goes on where it was stopped. Then copy the model's
-# files and the card to visiontk/weights/NAME/
+# by Muon now, and the VQGAN for decibels, so what comes of it is other weights, which nobody has measured. Each run goes on where it was
+# stopped. Then copy the model's files and the card to visiontk/weights/NAME/
 retrain: $(STAMP)  ## train the bundled models from nothing, which takes hours on two cores
 	@echo "==> training tiny-vit"
 	mkdir -p build/retrain

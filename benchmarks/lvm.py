@@ -18,6 +18,7 @@ from .report import doing, machine
 
 TOPICS = ("decoding", "frames")
 ON_A_GPU = "7b"
+FRAME, CONTEXT = 256, 4096  # tokens of the paper's models
 
 
 def main() -> None:
@@ -71,7 +72,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
     parser.add_argument("--compile", action="store_true", help="ours compiled; for frames, compiled as well as eager")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for context in options.contexts.split(","):
+        least = FRAME if options.only == "frames" else options.tokens
+        if least < 2 or int(context) % least or int(context) + least > CONTEXT:
+            parser.error(f"{least} tokens do not divide a context of {context}, or there is no room for them behind it")
+    return options
 
 
 if __name__ == "__main__":

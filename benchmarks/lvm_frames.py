@@ -12,7 +12,7 @@ from visiontk.adapters.lvm_decoding import Decoder
 from visiontk.runtime import Runtime
 
 from .device_memory import free
-from .lvm_decoding import ONE, copy_bandwidth, ours
+from .lvm_decoding import GREEDY, copy_bandwidth, ours
 from .report import Table, doing, middle, spread, target
 
 LEAST = 60  # per cent of the bandwidth
@@ -31,7 +31,7 @@ def table(size: str, runtime: Runtime, variants: Sequence[Variant], contexts: Se
         tokens = model.frame_tokens
         for context in contexts:
             prompt = torch.randint(0, model.codes, (1, context), generator=torch.Generator().manual_seed(context)).to(started.device)
-            seconds = [ours(model.decoder, prompt, tokens, ONE)[1] for _ in range(rounds + 1)][1:]  # the first compiles and warms up
+            seconds = [ours(model.decoder, prompt, tokens, GREEDY)[1] for _ in range(rounds + 1)][1:]  # the first compiles and warms up
             read = _read(model.decoder, context + tokens // 2)
             shares = [100 * read * (tokens - 1) / taken / bandwidth for taken in seconds]
             rates = [(tokens - 1) / taken for taken in seconds]

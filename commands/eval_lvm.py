@@ -182,7 +182,7 @@ def _totals(models: Models, tally: Tally, stats: stream.Stats, warn: Callable[[s
     if stats.failed:
         warn(f"{stats.failed} of {stats.items} sentences could not be measured and are left out")
     if stats.halved:
-        warn(f"memory ran out, so the sentences were answered {stats.batch_size} at a time; start with --batch-size {stats.batch_size}")
+        warn(f"memory ran out, so from then on they were answered {stats.batch_size} at a time; start with --batch-size {stats.batch_size}")
     if tally.shortened:
         warn(
             f"{tally.shortened} sentences have more pairs than {models.lvm.context_frames} frames of context hold; the first were left out"

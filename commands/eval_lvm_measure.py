@@ -12,7 +12,7 @@ from visiontk.errors import ItemError, UsageError
 from visiontk.records import Item
 
 from .eval_lvm_sentences import Sentence
-from .lvm_making import fitting
+from .lvm_room import fitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class Models:
 
     @property
     def batch_size(self) -> int:
-        """Sentences that are answered at once: ``--batch-size``, or as many as fit."""
+        """Sentences that are answered at once: ``--batch-size``, or a few, and on a CPU no more than there is memory for."""
         runtime = self.lvm.runtime
         return runtime.batch_size or fitting(BATCH.get(runtime.device.type, 4), self.lvm)
 

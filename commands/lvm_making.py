@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from visiontk.artefacts import holds, write
 from visiontk.errors import DeviceError, ItemError, OutOfMemory, OutputError
-from visiontk.memory import available_memory
 from visiontk.records import Item, Record
 from visiontk.stream import Outcome, Stats
 
@@ -21,6 +20,7 @@ from . import interrupts, writers
 from .lvm_film import Film
 from .lvm_plan import Named, Place, Plan
 from .lvm_progress import ContinueReport
+from .lvm_room import fitting
 from .lvm_sentences import Ready
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MOST_FILMS = 12  # strips and animations of which the end of a run says where they are
 ROWS = {"cuda": 32, "mps": 8, "cpu": 16}  # sentences times candidates at once, where nobody says how many
-ROOM = 0.8  # share of the main memory that is there which their caches may have
 
 
 @dataclass
@@ -289,15 +288,9 @@ class Making:
 def rows_at_once(asked: int | None, model: VisualSentenceModel, candidates: int) -> int:
     """``--batch-size``, or for auto a number that has room for all candidates of a sentence.
 
-    On a CPU no more of them than there is memory for: there is no error to be mended when that runs out, but a process that is killed.
+    On a CPU no more of them than there is memory for.
     """
     return asked or fitting(max(candidates, ROWS.get(model.runtime.device.type, ROWS["cpu"])), model)
-
-
-def fitting(rows: int, model: VisualSentenceModel) -> int:
-    """So many rows, or on a CPU as many of them as there is memory for."""
-    room = available_memory() if model.runtime.device.type == "cpu" else None
-    return rows if room is None else max(1, min(rows, int(ROOM * room) // model.row_bytes))
 
 
 def _split(piece: _Piece, rows: int) -> list[_Piece]:

@@ -138,7 +138,11 @@ class ClipFiles:
         from visiontk.media.video_writer import VideoWriter
 
         path = self._paths.get(Kind.overlay)
-        kept = _kept(writing(path) if path else _to_output(), lambda: self._plays() and self._may_replace(path), when_full=path is not None)
+        kept = _kept(
+            writing(path) if path else _to_output(),
+            lambda: self._plays() and self._may_replace(path),
+            when_full=lambda: path is not None and self._stopped,
+        )
         file = self._stack.enter_context(kept)
         return self._stack.enter_context(
             VideoWriter(
@@ -180,14 +184,17 @@ class ClipFiles:
 
 
 @contextmanager
-def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool], *, when_full: bool) -> Iterator[BinaryIO]:
-    """A file that is kept, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or ``when_full`` a disk that fills."""
+def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool], *, when_full: Callable[[], bool]) -> Iterator[BinaryIO]:
+    """A file that is kept, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or ``when_full`` a disk that fills.
+
+    Where all lines are written by then, ``--resume`` would take a file that lacks its end for whole.
+    """
     stopped: BaseException | None = None
     with opened as file:
         try:
             yield file
         except BaseException as error:
-            if not wanted() or (isinstance(error, OutputError) and not when_full):
+            if not wanted() or (isinstance(error, OutputError) and not when_full()) or isinstance(error, OSError):
                 raise
             stopped = error
     if stopped is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from visiontk.adapters import lvm_sizes
 from visiontk.adapters.generate_quiet import importing, quiet
 
 SIDE, LEVELS = 16, 3  # 4 x 4 tokens a frame
@@ -76,3 +79,10 @@ def make_lvm(
         llama.save_pretrained(folder / "llama")
     torch.random.set_rng_state(state)
     return folder
+
+
+def shrink_300m(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest size of the paper becomes one that runs at once: still 256 pixels, 256 tokens and 8,192 codes."""
+    monkeypatch.setitem(lvm_sizes.SHAPES, "300m", (16, 32, 2, 2))
+    small = {"down_block_types": ["DownEncoderBlock2D"] * 5, "block_out_channels": [4] * 5, "norm_num_groups": 2, "layers_per_block": 1}
+    monkeypatch.setattr(lvm_sizes, "VQGAN", lvm_sizes.VQGAN | small)

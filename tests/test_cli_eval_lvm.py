@@ -309,7 +309,7 @@ def test_images_that_were_made_from_a_prompt_are_no_prompts(evaluate: Evaluate) 
 def test_no_more_is_answered_at_once_than_there_is_memory_for(
     evaluate: Evaluate, lvm: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lvm_making = import_module("visiontk.commands.lvm_making")
+    room = import_module("visiontk.commands.lvm_room")
 
     lines = to_lines([save_prompt(name, "segment", 3, palette=[[0, 0, 0], [255, 255, 255]]) for name in "abcd"])
     asked: list[int] = []
@@ -321,7 +321,7 @@ def test_no_more_is_answered_at_once_than_there_is_memory_for(
 
     monkeypatch.setattr(VisualSentenceModel, "continue_", noted)
     for rows, wanted in ((9.5, [4]), (3.5, [3, 1]), (0.5, [1, 1, 1, 1])):
-        monkeypatch.setattr(lvm_making, "available_memory", lambda rows=rows: int(rows * lvm.row_bytes / lvm_making.ROOM))
+        monkeypatch.setattr(room, "available_memory", lambda rows=rows: int(rows * lvm.row_bytes / room.SHARE))
         assert evaluate("-", stdin=lines).code == 0
         assert asked == wanted
         asked.clear()
@@ -340,7 +340,7 @@ def test_memory_that_runs_out_halves_the_sentences_and_the_figures_stay(evaluate
     monkeypatch.setattr(VisualSentenceModel, "continue_", small)
     found = evaluate("-", stdin=lines)
     assert found.code == 0 and found.records == wanted.records
-    assert "memory ran out, so the sentences were answered 1 at a time; start with --batch-size 1" in found.stderr
+    assert "memory ran out, so from then on they were answered 1 at a time; start with --batch-size 1" in found.stderr
 
 
 def test_a_perplexity_beyond_all_numbers_is_left_out(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:

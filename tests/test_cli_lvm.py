@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.lvm_models import SIDE, make_lvm
+from tests.lvm_models import SIDE, make_lvm, shrink_300m
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.errors import OutOfMemory
 from visiontk.runtime import Runtime
@@ -726,11 +726,11 @@ def test_the_least_temperature_takes_the_likeliest(go_on: Run, valid: Valid) -> 
 
 
 def test_on_a_cpu_no_more_is_made_at_once_than_there_is_memory_for(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from commands import lvm_making
+    from commands import lvm_making, lvm_room
 
     assert model.row_bytes == model.decoder.shape.bytes(1, CONTEXT * model.frame_tokens) > 0
     for room, rows in ((None, 40), (10 * model.row_bytes, 8), (0, 1), (10**9 * model.row_bytes, 40)):
-        monkeypatch.setattr(lvm_making, "available_memory", lambda room=room: room)
+        monkeypatch.setattr(lvm_room, "available_memory", lambda room=room: room)
         assert lvm_making.rows_at_once(None, model, 40) == rows
         assert lvm_making.rows_at_once(7, model, 40) == 7
 
@@ -738,7 +738,7 @@ def test_on_a_cpu_no_more_is_made_at_once_than_there_is_memory_for(model: Visual
 def test_candidates_that_there_is_no_memory_for_are_made_one_after_the_other(
     go_on: Run, valid: Valid, model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lvm_making = import_module("visiontk.commands.lvm_making")
+    lvm_room = import_module("visiontk.commands.lvm_room")
 
     names = row(2)
     wanted = valid(go_on(*names, "--candidates", "5", "-o", "a/"))
@@ -750,7 +750,7 @@ def test_candidates_that_there_is_no_memory_for_are_made_one_after_the_other(
         yield from whole(self, sentences, count, sampling, *rest)
 
     monkeypatch.setattr(VisualSentenceModel, "continue_", noted)
-    monkeypatch.setattr(lvm_making, "available_memory", lambda: int(2.5 * model.row_bytes / lvm_making.ROOM))
+    monkeypatch.setattr(lvm_room, "available_memory", lambda: int(2.5 * model.row_bytes / lvm_room.SHARE))
     records = valid(go_on(*names, "--candidates", "5", "-o", "b/"))
     assert asked == [(0, 2), (2, 2), (4, 1)]
     for one, other in zip(wanted, records, strict=True):
@@ -999,11 +999,7 @@ def test_the_model_of_the_settings_and_int8(run: Run, valid: Valid, folder: Path
 
 
 def test_random_weights_make_a_picture(run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch) -> None:
-    from visiontk.adapters import lvm_sizes
-
-    monkeypatch.setitem(lvm_sizes.SHAPES, "300m", (16, 32, 2, 2))
-    small = {"down_block_types": ["DownEncoderBlock2D"] * 5, "block_out_channels": [4] * 5, "norm_num_groups": 2, "layers_per_block": 1}
-    monkeypatch.setattr(lvm_sizes, "VQGAN", lvm_sizes.VQGAN | small)
+    shrink_300m(monkeypatch)
     options = ["lvm-continue", *row(2), "--random-weights", "300m"]
     made = [valid(run(*options, "--seed", seed, "-o", f"{number}/"))[0] for number, seed in enumerate("112")]
     assert {(one["lvm"]["model"], one["lvm"]["revision"]) for one in made} == {("random-300m", "seed:1"), ("random-300m", "seed:2")}

@@ -627,10 +627,10 @@ def test_masks_in_prompts_may_be_run_length_encoded(run: Run, trackers: list[Col
     assert boxes(run("segment", stdin=json.dumps(piped).encode()).records[0]) == {1: box("blue", 6)}
     height, width = rle["size"]
     for wrong, said in (
-        ({"size": [height + 1, width], "counts": rle["counts"]}, ""),
+        ({"size": [height + 1, width], "counts": rle["counts"]}, "is no COCO RLE"),
         ({"size": [2, 2], "counts": "4"}, "empty"),
         ({"size": [2, 2], "counts": "04"}, "is a mask of 2x2 pixels, and the picture has"),
-        ({"size": [height, width], "counts": "~~"}, ""),
+        ({"size": [height, width], "counts": "~~"}, "is no COCO RLE"),
     ):
         Path("p.json").write_text(json.dumps([{"mask": wrong}]))
         result = run("segment", "a.png", "--prompts", "p.json")

@@ -523,6 +523,16 @@ def start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([VISIONTK, "segment", *arguments], env=environment, stderr=subprocess.PIPE, **streams)
 
 
+def wait_for(lines: int, file: str, process: subprocess.Popen[bytes]) -> None:
+    """Until a run that goes on has written so many lines."""
+    deadline = time.monotonic() + 120
+    while not Path(file).exists() or Path(file).read_bytes().count(b"\n") < lines:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"no {lines} lines, but {process.communicate()}")
+        time.sleep(0.05)
+
+
 def test_a_pipe_that_never_ends_is_answered_frame_by_frame(tiny_sam2: Path) -> None:
     """Each line is there before the next frame is sent, but for the sixteen that the model looks at once."""
     import av
@@ -571,10 +581,7 @@ def test_ctrl_c_leaves_an_overlay_that_plays_and_lines_that_go_on(tiny_sam2: Pat
     save_clip("long.mp4", 400)
     arguments = ["long.mp4", "-p", RED, "-m", str(tiny_sam2), "--save", "overlay,npz,masks", "-o", "out", "--resume", "out.jsonl"]
     process = start(*arguments)
-    deadline = time.monotonic() + 120
-    while not Path("out.jsonl").exists() or Path("out.jsonl").read_bytes().count(b"\n") < 25:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
+    wait_for(25, "out.jsonl", process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -658,6 +665,33 @@ def test_a_disk_that_fills_leaves_an_overlay_that_plays(run: Run, trackers: list
 
 
 @ahead
+def test_an_overlay_whose_last_sound_had_no_room_is_made_again(run: Run, trackers: list[ColourTracker], disk_of: DiskOf) -> None:
+    """All lines are there by then, so the run that goes on would take a film that lacks its end for whole."""
+    import av
+
+    with av.open("a.mp4", "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        track: Any = container.add_stream("aac", rate=48_000)
+        for number in range(8):
+            container.mux(stream.encode(av.VideoFrame.from_image(picture(number))))  # type: ignore[no-untyped-call]
+        container.mux(stream.encode())
+        for begin in range(0, 120 * 48_000, 48_000):
+            samples: Any = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), format="fltp", layout="mono")
+            samples.rate, samples.pts = 48_000, begin
+            container.mux(track.encode(samples))
+        container.mux(track.encode())
+    arguments = ["segment", "a.mp4", "-p", RED, "-o", "out/x.mp4", "--resume", "out.jsonl"]
+    with disk_of(200_000):
+        stopped = run(*arguments)
+    assert stopped.code == 6 and len(read("out.jsonl")) == 8 and not list(Path("out").iterdir())
+    assert run(*arguments).code == 0
+    with av.open("out/x.mp4") as container:
+        [sound] = container.streams.audio
+        assert frames_of("out/x.mp4") == 8 and float(sound.duration * sound.time_base) > 119  # type: ignore[operator]
+
+
+@ahead
 def test_coco_and_an_overlay_stay_where_the_disk_is_full_for_the_overlay(
     run: Run, trackers: list[ColourTracker], disk_of: DiskOf, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -677,10 +711,7 @@ def test_ctrl_c_leaves_coco_of_what_was_answered(tiny_sam2: Path) -> None:
     save_clip("long.mp4", 400)
     with Path("lines.jsonl").open("wb") as lines:
         process = start("long.mp4", "-p", RED, "-m", str(tiny_sam2), "--save", "coco", "-o", "set.json", stdout=lines)
-    deadline = time.monotonic() + 120
-    while Path("lines.jsonl").read_bytes().count(b"\n") < 10:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
+    wait_for(10, "lines.jsonl", process)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 import visiontk
-from tests.lvm_models import TOKENS, make_lvm, vqgan_config
+from tests.lvm_models import TOKENS, make_lvm, shrink_300m, vqgan_config
 from tests.lvm_public import SMALL, tensors
 from visiontk import catalog, hub
-from visiontk.adapters import lvm_files, lvm_sizes
+from visiontk.adapters import lvm_files
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.adapters.weights_file import sha256
 from visiontk.errors import ModelUnavailable, OutOfMemory, UsageError
@@ -168,6 +168,15 @@ def test_a_sentence_that_is_too_long_to_score_is_refused(model: VisualSentenceMo
         model.score(torch.zeros(7, TOKENS, dtype=torch.int64))
     with pytest.raises(UsageError, match="0 frames are asked for"):
         model.continue_([torch.zeros(1, TOKENS, dtype=torch.int64)], 0)
+
+
+def test_no_memory_for_the_prompts_is_told_as_such(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("visiontk.adapters.lvm.Continuation", none)
+    with pytest.raises(OutOfMemory):
+        next(iter(model.continue_([torch.zeros(2, TOKENS, dtype=torch.int64)], 1, Sampling(greedy=True))))
 
 
 def test_running_out_of_memory_is_told_as_such(model: VisualSentenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,9 +459,7 @@ def test_a_name_that_is_none_of_an_lvm_is_refused(name: str, words: str) -> None
 
 
 def test_random_weights_of_a_size_are_for_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(lvm_sizes.SHAPES, "300m", (16, 32, 2, 2))
-    small = {"down_block_types": ["DownEncoderBlock2D"] * 5, "block_out_channels": [4] * 5, "norm_num_groups": 2, "layers_per_block": 1}
-    monkeypatch.setattr(lvm_sizes, "VQGAN", lvm_sizes.VQGAN | small)
+    shrink_300m(monkeypatch)
     one, two, other = (load(random_weights="300m", runtime=Runtime("cpu", "fp32", seed=seed)) for seed in (1, 1, 2))
     assert (one.name, one.revision, one.image_size, one.frame_tokens, one.codes, one.context_frames) == (
         "random-300m",

@@ -213,6 +213,7 @@ def test_prompts_of_several_places_are_numbered_together() -> None:
     [
         (("point:5,5#1", "point:-5,5#1"), True),
         (("point:-50%,5#1@3", "point:50%,5#1@3"), True),
+        (("point:5,5-5,5#1", "point:6,5#1"), True),
         (("point:5,5#1", "point:-5,6#1"), False),
         (("point:5,5#1", "point:-5,5#2"), False),
         (("point:5,5#1@0", "point:-5,5#1@4"), False),
@@ -222,7 +223,7 @@ def test_prompts_of_several_places_are_numbered_together() -> None:
 def test_a_place_that_is_and_is_not_of_an_object_is_refused(texts: tuple[str, str], conflict: bool) -> None:
     prompts = [prompt for text in texts for prompt in [read(text)]]
     if conflict:
-        with pytest.raises(UsageError, match="say that one place is and is not of object 1 on frame"):
+        with pytest.raises(UsageError, match="says that one place is and is not of object 1 on frame"):
             join(prompts, binary)
     else:
         assert sum(len(prompt.points) for prompt in join(prompts, binary)) == 2

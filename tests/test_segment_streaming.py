@@ -251,6 +251,7 @@ def test_and_so_they_are_of_an_object_that_is_hidden_and_comes_back(
     shown = [bool(one.mask.any()) for one in first]
     assert (True, False) in pairwise(shown) and (False, True) in pairwise(shown)
     assert any(one.score < 0.5 and not one.mask.any() for one in first[4:])
+    assert min(abs(one.score - 0.5) for one in first) > 1e-3, "so far from between that rounding cannot show or hide it"
 
 
 FINE_SCENES = {

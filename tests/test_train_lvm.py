@@ -43,6 +43,7 @@ FIGURES: dict[str, Any] = {
     "frames ahead, coded": {"1": 1.4, "2": 1.3, "3": 1.2, "4": 1.1},
     "perplexity of clips": {"1": 3, "15": 2},
     "perplexity of answers": {"1": 3, "15": 2},
+    "perplexity of last frames": {"1": 3, "15": 2},
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -457,11 +458,43 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
         assert found[task]["error"] > 0
     assert list(found["perplexity of clips"]) == [str(number) for number in range(16)]
     assert all(value >= 1 for value in found["perplexity of clips"].values())
+    assert found["perplexity of last frames"]["15"] == pytest.approx(found["perplexity of clips"]["15"], abs=2e-4)
+    tokens = lvm_learn.encode(whole[1].vqgan, sentences(lvm_measure.SEED + 3, range(1), 64, kind="clip").frames[:, -2:])
+    with torch.no_grad():
+        logits = whole[1].llama(input_ids=tokens).logits[0, 63:-1]
+    assert found["perplexity of last frames"]["1"] == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, tokens[0, 64:]).exp()), rel=1e-3
+    )
     write_report(tmp_path, PLAN, found, seconds=60, started=started())
     card = (tmp_path / "README.md").read_text("utf-8")
     assert f"{found['mask analogies']['miou']:.3f}" in card and "--steps 2 --vqgan-steps 2 --decoder-steps 2 --codes 32" in card
     with Image.open(tmp_path / "samples.png") as strips, Image.open(tmp_path / "curves.png") as curves:
         assert strips.size == (2 + 17 * 70, 2 + 12 * 70) and curves.width > curves.height
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ([], (10000, 0, 2400)),
+        (["--vqgan", "x"], (0, 0, 2400)),
+        (["--model", "x", "--steps", "5"], (0, 0, 5)),
+        (["--model", "x", "--steps", "0", "--decoder-steps", "7"], (0, 7, 0)),
+        (["--vqgan-steps", "9", "--decoder-steps", "3"], (9, 3, 2400)),
+    ],
+)
+def test_a_vqgan_that_was_there_stays_unless_steps_are_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str], steps: tuple[int, int, int]
+) -> None:
+    asked: list[LvmPlan] = []
+
+    def noted(plan: LvmPlan, *_: Any, **__: Any) -> dict[str, Any]:
+        asked.append(plan)
+        return {"output": "x", "step": 0, "seconds": 0.0, "figures": FIGURES}
+
+    monkeypatch.setattr("visiontk.training.lvm_run.run", noted)
+    run("train", "lvm", "tiny", "-o", "out", *options)
+    [plan] = asked
+    assert (plan.vqgan_steps, plan.decoder_steps, plan.steps) == steps
 
 
 def test_a_curve_for_each_phase_there_was() -> None:
@@ -472,7 +505,7 @@ def test_a_curve_for_each_phase_there_was() -> None:
     for before in (vqgan, []):
         lines = [*before, *({"step": step + len(before), "train": line["train"]} for step, line in enumerate(llama, 1))]
         *drawn, perplexity = [[line.get_xydata().tolist() for line in axis.lines] for axis in curves(lines, FIGURES, len(before)).axes]  # type: ignore[union-attr]
-        assert perplexity == [[[1, 3], [15, 2]]] * 2, "of clips and of answers"
+        assert perplexity == [[[1, 3], [15, 2]]] * 3, "of clips, of their last frames, of answers"
         assert drawn == ([[[[1, 21], [2, 22]]]] if before else []) + [[[[1, 8], [2, 7]]]]
 
 

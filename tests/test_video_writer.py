@@ -430,7 +430,7 @@ def test_a_disk_that_fills_leaves_a_film_of_all_frames_before(size: int, sound: 
     made = Path("x.mp4").read_bytes()
     frames = read(made)
     assert taken <= len(frames) <= taken + sound, "of the last one the sound may have had no room"
-    assert size / 4 < len(made) <= size
+    assert len(made) <= size and (len(made) > size / 4 or size < 500_000)
     assert probe("x.mp4").frames_estimate == len(frames), "the index is there"
     last, wanted = (np.asarray(image.convert("L"), float) for image in (frames[-1].image, Image.fromarray(noise[len(frames) - 1])))
     assert np.abs(last - wanted).mean() < 15, "two of these pictures are 50 apart"

@@ -199,7 +199,7 @@ def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator
             try:
                 yield file
             except BaseException as error:
-                if not keep():
+                if isinstance(error, OSError) or not keep():
                     raise
                 stopped = error
         Path(temporary).chmod(0o666 & ~_umask())

@@ -117,6 +117,8 @@ def join(prompts: Sequence[Prompt], indices: Callable[[str], Sequence[int]]) -> 
             key = prompt.frame, number
             numbered = replace(prompt, object_id=number, numbered=prompt.object_id is None)
             objects[key] = _together(objects[key], prompt) if key in objects else numbered
+    for prompt in objects.values():
+        _check_signs(prompt)
     return sorted([*everything.values(), *objects.values()], key=lambda prompt: (prompt.frame, prompt.object_id or 0))
 
 
@@ -321,6 +323,15 @@ def _spread(prompt: Prompt, indices: Callable[[str], Sequence[int]]) -> Iterator
         yield prompt
 
 
+def _check_signs(prompt: Prompt) -> None:
+    signs = {(point.x, point.y, point.positive) for point in prompt.points}
+    if any((x, y, not positive) in signs for x, y, positive in signs):
+        raise UsageError(
+            f'the prompt "{prompt.text}" says that one place is and is not of object {prompt.object_id} on frame {prompt.frame}; '
+            "give one of them, or another #ID"
+        )
+
+
 def _together(first: Prompt, second: Prompt) -> Prompt:
     masks, boxes = [[getattr(prompt, name) is not None for prompt in (first, second)] for name in ("mask", "box")]
     for conflict, what in (
@@ -333,10 +344,4 @@ def _together(first: Prompt, second: Prompt) -> Prompt:
                 f'the prompts "{first.text}" and "{second.text}" are {what} for object {first.object_id} on frame {first.frame}; '
                 "give one of them, or another #ID"
             )
-    signs = {(point.x, point.y, point.positive) for point in first.points}
-    if any((point.x, point.y, not point.positive) in signs for point in second.points):
-        raise UsageError(
-            f'the prompts "{first.text}" and "{second.text}" say that one place is and is not of object {first.object_id} on frame '
-            f"{first.frame}; give one of them, or another #ID"
-        )
     return replace(first, points=first.points + second.points, box=first.box or second.box, text=f"{first.text} {second.text}")

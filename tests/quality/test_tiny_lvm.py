@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 
 CPU = Runtime(device="cpu", dtype="fp32", threads=2)
 QUICK = Counts(coded=16, continued=32, scored=12)
+# Behind each what was measured over so many.
 FLOORS = {
-    ("reconstruction", "psnr"): 24.0,
-    ("next frame", "factor"): 1.25,
-    ("next frame before photos", "factor"): 1.25,
-    **{("frames ahead", str(number)): 1.15 for number in range(1, 5)},
+    ("reconstruction", "psnr"): 24.5,  # 24.90
+    ("next frame", "factor"): 1.30,  # 1.36
+    ("next frame before photos", "factor"): 1.38,  # 1.45
+    **{("frames ahead", str(number)): 1.32 for number in range(1, 5)},  # 1.38 and more
     # Against a still picture that the VQGAN has blurred as it blurs what is made: 1 is a model that repeats codes.
-    ("next frame", "coded_factor"): 1.05,
-    **{("frames ahead, coded", str(number)): 1.05 for number in range(1, 5)},
-    ("mask analogies", "miou"): 0.7,
-    ("mask analogies", "things"): 0.5,
+    ("next frame", "coded_factor"): 1.10,  # 1.15
+    ("frames ahead, coded", "1"): 1.05,  # 1.09
+    **{("frames ahead, coded", str(number)): 1.12 for number in range(2, 5)},  # 1.17 and more
+    ("mask analogies", "miou"): 0.77,  # 0.796
+    ("mask analogies", "things"): 0.63,  # 0.664
 }
 
 
@@ -46,7 +48,7 @@ def test_it_continues_what_it_is_shown(task: str, figure: str) -> None:
     assert figures()[task][figure] >= FLOORS[task, figure]
 
 
-@pytest.mark.parametrize(("task", "times"), [("colour analogies", 1.05), ("inpainting", 5)])
+@pytest.mark.parametrize(("task", "times"), [("colour analogies", 1.3), ("inpainting", 4.7)])
 def test_what_is_asked_for_by_example_is_nearer_to_the_answer_than_the_question(task: str, times: float) -> None:
     assert figures()[task]["error"] * times < figures()[task]["asked"]
 
@@ -56,6 +58,9 @@ def test_more_frames_before_make_the_next_one_less_surprising() -> None:
     clips, answers = figures()["perplexity of clips"], figures()["perplexity of answers"]
     assert clips["0"] > 1.5 * clips["1"] and clips["1"] > np.mean([clips[str(number)] for number in range(4, 12)])
     assert answers["15"] < answers["1"] < 4, "an untrained model has thousands"
+    last = figures()["perplexity of last frames"]  # the same frames, so that none is harder than another
+    assert last["1"] > 1.05 * last["2"] and last["2"] > last["4"]
+    assert max(last["8"], last["15"]) < 1.01 * last["4"], "and no more frames make it worse"
 
 
 def area_error(frame: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], area: npt.NDArray[np.bool_]) -> float:

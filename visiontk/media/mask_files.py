@@ -88,13 +88,14 @@ class Coco:
 
     def __init__(self, file: BinaryIO, spool: Spool) -> None:
         self._file, self._spool = file, spool
-        self.finished = False
+        self.finished = self._broken = False
         self.images = self._annotations = 0
         self._categories: set[int] = set()
         file.write(b'{"annotations": [')
 
     def add(self, about: dict[str, Any], width: int, height: int, objects: Sequence[dict[str, Any]]) -> None:
         """One picture or frame: what is to stand in its entry beside the size, and its objects as the record has them."""
+        self._broken = True  # until all of it is written
         self.images += 1
         image = self.images
         self._spool.append(json.dumps({"id": image, **about, "width": width, "height": height}).encode())
@@ -107,8 +108,12 @@ class Coco:
             entry = {"id": self._annotations, "image_id": image, "category_id": one["id"], "segmentation": one["rle"], "area": one["area"]}
             entry |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0, "score": one["score"]}
             self._file.write((",\n" if self._annotations > 1 else "\n").encode() + json.dumps(entry).encode())
+        self._broken = False
 
     def finish(self) -> None:
+        """Make the file whole; nothing is done where something could not be added."""
+        if self._broken:
+            return
         self._file.write(b'],\n"images": [')
         for number, image in enumerate(self._spool):
             self._file.write((b",\n" if number else b"\n") + image)

@@ -44,7 +44,8 @@ class Room:
         """Give back what is held, or was when there was no room for all of it, and end the file where it was written to. Raises OSError."""
         if self._tried:
             self._file.flush()
-            os.ftruncate(self._file.fileno(), self.end)
+            if os.fstat(self._file.fileno()).st_size > self.end:
+                os.ftruncate(self._file.fileno(), self.end)
 
     def write(self, data: bytes) -> int:
         written = self._file.write(data)

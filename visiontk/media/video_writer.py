@@ -49,7 +49,8 @@ class VideoWriter:
     it keeps its place relative to the picture. Sound before the first frame delays the picture as it does in the source.
 
     Leaving the ``with`` by an exception finishes the file too: what was written until then can be played. Without a frame it stays empty.
-    Where the file is on a disk, room for its end is held, so that a disk that fills is such an exception.
+    Where the file is on a disk, room for its end is held, so that a disk that fills is as a rule such an exception; not where frames become
+    much larger just then.
 
     Attributes:
         warning: why sound is missing, or what else is not as in the source, or None.

@@ -15,7 +15,7 @@ from torch import Tensor
 from visiontk.runtime import Runtime
 from visiontk.tiny.files import picture
 
-from .lvm_world import BACKGROUNDS, FRAMES, Sentences, sentences
+from .lvm_world import BACKGROUNDS, FRAMES, sentences
 
 if TYPE_CHECKING:
     from visiontk.adapters.lvm import VisualSentenceModel
@@ -24,6 +24,7 @@ SEED = 50_000  # no training run renders from this seed
 _MOST_NATS = 700.0  # of which there is an exponential
 _BATCH = 32  # sentences that are continued at once
 AHEAD = 4  # frames that are made of a clip
+CONTEXTS = 1, 2, 4, 8, FRAMES - 1  # frames before the last one
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
     ``colour analogies``, ``inpainting``: likewise; mean squared error over the pixels in which the query is not what it should become, of
     the answer (``error``), of the query itself (``asked``), and of the true answer as the VQGAN shows it (``coded``).
     ``perplexity of clips`` and ``of answers``: of the codes of a frame, by the number of frames before it.
+    ``perplexity of last frames``: likewise, but of the same frames, the last ones of clips, of which only so many frames before are given.
     """
     from visiontk.adapters.lvm import load
 
     counts = counts or Counts()
     loaded = load(model, runtime)
     ahead, coded = _frames_ahead(loaded, counts.continued)
+    clips, pairs = (_encoded(loaded, SEED + seed, counts.scored, kind) for seed, kind in ((3, "clip"), (4, "mask")))
     return {
         "reconstruction": _reconstruction(loaded, counts.coded),
         "next frame": _next_frame(loaded, counts.continued),
@@ -67,12 +70,9 @@ def measure(model: str, runtime: Runtime, counts: Counts | None = None) -> dict[
         "mask analogies": _masks(loaded, counts.continued),
         "colour analogies": _answers(loaded, counts.continued, "colour"),
         "inpainting": _answers(loaded, counts.continued, "inpaint"),
-        "perplexity of clips": _perplexity(
-            loaded, sentences(SEED + 3, range(counts.scored), loaded.image_size, kind="clip"), range(FRAMES)
-        ),
-        "perplexity of answers": _perplexity(
-            loaded, sentences(SEED + 4, range(counts.scored), loaded.image_size, kind="mask"), range(1, FRAMES, 2)
-        ),
+        "perplexity of clips": _perplexity(loaded, clips, range(FRAMES)),
+        "perplexity of answers": _perplexity(loaded, pairs, range(1, FRAMES, 2)),
+        "perplexity of last frames": _last_frames(loaded, clips),
     }
 
 
@@ -175,11 +175,25 @@ def _answers(model: VisualSentenceModel, count: int, kind: str) -> dict[str, flo
     return _rounded({name: area_error(image, truth, area) for name, image in (("error", made), ("asked", asked), ("coded", coded))})
 
 
-def _perplexity(model: VisualSentenceModel, drawn: Sentences, numbers: Sequence[int]) -> dict[str, float]:
+def _encoded(model: VisualSentenceModel, seed: int, count: int, kind: str) -> list[Tensor]:
+    """Sentences of one kind, each int64 (T, tokens)."""
+    return [model.encode(pictures(frames)) for frames in sentences(seed, range(count), model.image_size, kind=kind).frames]
+
+
+def _perplexity(model: VisualSentenceModel, coded: Sequence[Tensor], numbers: Sequence[int]) -> dict[str, float]:
     """By the number of frames before."""
-    costs = torch.stack([model.score(model.encode(pictures(frames))) for frames in drawn.frames])
-    means = costs.nanmean(dim=(0, 2))
-    return _rounded({str(number): math.exp(min(float(means[number]), _MOST_NATS)) for number in numbers})
+    means = torch.stack([model.score(codes) for codes in coded]).nanmean(dim=(0, 2))
+    return _rounded({str(number): _exp(means[number]) for number in numbers})
+
+
+def _last_frames(model: VisualSentenceModel, coded: Sequence[Tensor]) -> dict[str, float]:
+    """By the number of frames before that are given."""
+    means = {number: torch.stack([model.score(codes[-number - 1 :])[-1] for codes in coded]).mean() for number in CONTEXTS}
+    return _rounded({str(number): _exp(mean) for number, mean in means.items()})
+
+
+def _exp(nats: Tensor) -> float:
+    return math.exp(min(float(nats), _MOST_NATS))
 
 
 def _rounded(found: dict[str, float]) -> dict[str, float]:

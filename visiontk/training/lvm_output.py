@@ -70,7 +70,11 @@ def curves(lines: Sequence[dict[str, Any]], figures: dict[str, Any], first: int)
     for axis, (label, points) in zip(axes, courses, strict=True):
         axis.plot(*zip(*points, strict=True), linewidth=1)
         axis.set(xlabel="Step", ylabel=label)
-    for name, label in (("perplexity of clips", "clips"), ("perplexity of answers", "masks of mask analogies")):
+    for name, label in (
+        ("perplexity of clips", "clips"),
+        ("perplexity of last frames", "last frames of these, fewer given"),
+        ("perplexity of answers", "masks of mask analogies"),
+    ):
         numbers = [int(number) for number in figures[name]]
         right.plot(numbers, list(figures[name].values()), marker="o", markersize=3, linewidth=1, label=label)
     right.set(xlabel="Frames before", ylabel="Perplexity of a code", yscale="log")
@@ -107,7 +111,7 @@ def card(name: str, plan: LvmPlan, figures: dict[str, Any], *, seconds: float, d
         figures[task] for task in ("reconstruction", "next frame", "next frame before photos", "mask analogies")
     )
     colours, hidden = figures["colour analogies"], figures["inpainting"]
-    clips, answers = figures["perplexity of clips"], figures["perplexity of answers"]
+    clips, answers, last = (figures[f"perplexity of {what}"] for what in ("clips", "answers", "last frames"))
     ahead, shown = figures["frames ahead"], figures["frames ahead, coded"]
     return f"""---
 library_name: transformers
@@ -144,6 +148,7 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 | what a black square hides, likewise, MSE | {hidden["error"]:.4f} |
 | the black square instead; the true one as the VQGAN shows it | {hidden["asked"]:.4f}; {hidden["coded"]:.4f} |
 | perplexity of a clip's frame after 1 and after 15 frames | {clips["1"]:.2f}, {clips["15"]:.2f} |
+| perplexity of a clip's last frame, given {", ".join(last)} frames before it | {", ".join(f"{value:.2f}" for value in last.values())} |
 | perplexity of a mask, the first and the eighth | {answers["1"]:.2f}, {answers["15"]:.2f} |
 
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
