@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -253,10 +254,13 @@ def test_a_file_is_kept_or_not_when_its_block_is_left() -> None:
         with pytest.raises(KeyboardInterrupt), writing(Path(f"{keep}.bin"), keep=partial(bool, keep)) as file:
             file.write(b"so far")
             raise KeyboardInterrupt
-    with pytest.raises(OutputError), writing(Path("full.bin"), keep=lambda: True) as file:
-        raise OutputError("no room")
-    assert [path.name for path in Path().glob("*.bin")] == ["True.bin"]
-    assert Path("True.bin").read_bytes() == b"so far"
+    with pytest.raises(OutputError, match="no room for another"), writing(Path("whole.bin"), keep=lambda: True) as file:
+        file.write(b"so far")
+        raise OutputError("no room for another file")
+    with pytest.raises(OutputError, match=r"cannot write full.bin \(No space left"), writing(Path("full.bin"), keep=lambda: True) as file:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert sorted(path.name for path in Path().glob("*.bin")) == ["True.bin", "whole.bin"]
+    assert Path("True.bin").read_bytes() == Path("whole.bin").read_bytes() == b"so far"
 
 
 def test_names_that_step_aside() -> None:

@@ -108,13 +108,14 @@ lengths = st.builds(
     st.booleans(),
 )
 points = st.builds(Point, lengths, lengths, st.booleans())
+places = st.lists(points, min_size=1, max_size=6, unique_by=lambda point: (point.x, point.y))
 
 
 def written(length: Length) -> str:
     return f"{length.value:.2f}" + "%" * length.percent
 
 
-@given(st.lists(points, min_size=1, max_size=6), st.integers(0, 10**9 - 1), st.integers(1, 65535), st.booleans())
+@given(places, st.integers(0, 10**9 - 1), st.integers(1, 65535), st.booleans())
 def test_points_come_back_as_they_were_written(points: list[Point], frame: int, number: int, frame_first: bool) -> None:
     text = "point:" + "".join(f"{'+' if point.positive else '-'}{written(point.x)},{written(point.y)}" for point in points)
     text += f"@{frame}#{number}" if frame_first else f"#{number}@{frame}"
