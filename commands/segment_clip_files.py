@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from visiontk.artefacts import write, writing, written_since
+from visiontk.artefacts import kept, write, writing, written_since
 from visiontk.errors import ItemError, OutputError
 from visiontk.records import Record
 
@@ -65,7 +65,8 @@ class ClipFiles:
         if wrong := segment_names.wrong_for_clip(naming.out, artefacts.kinds):
             raise ItemError("refused", wrong)
         self._artefacts, self._clip, self._first, self._last, self._held = artefacts, clip, first, last, held
-        self._count, self._stopped = 0, False
+        self._count = 0
+        self._stopped: type[BaseException] | None = None  # by what, before all frames had come
         self._earlier: list[Earlier] = []
         self._stack = ExitStack()
         self._writer: VideoWriter | None = None
@@ -90,10 +91,10 @@ class ClipFiles:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stopped = kind is not None
+        self._stopped = kind
         with interrupts.held():
             self._stack.__exit__(kind, error, trace)
-            if not self._stopped:
+            if self._stopped is None:
                 for earlier in self._earlier:
                     earlier.remove()
         if self._writer and self._writer.warning:
@@ -138,12 +139,7 @@ class ClipFiles:
         from visiontk.media.video_writer import VideoWriter
 
         path = self._paths.get(Kind.overlay)
-        kept = _kept(
-            writing(path) if path else _to_output(),
-            lambda: self._plays() and self._may_replace(path),
-            when_full=lambda: path is not None and self._stopped,
-        )
-        file = self._stack.enter_context(kept)
+        file = self._stack.enter_context(writing(path, keep=self._may_be_kept) if path else kept(_to_output(), self._may_be_put_out))
         return self._stack.enter_context(
             VideoWriter(
                 file,
@@ -174,31 +170,24 @@ class ClipFiles:
         if self._may_replace(self._paths[Kind.npz]):
             write(self._paths[Kind.npz], arrays.write)
 
-    def _plays(self) -> bool:
-        """A second Ctrl-C may leave a film without its end, which no player takes."""
-        return self._writer is not None and self._writer.finished
+    def _is_part(self) -> bool:
+        """Whether the film ends early and plays; a second Ctrl-C may leave it without its end, which no player takes.
 
-    def _may_replace(self, path: Path | None) -> bool:
+        One of all frames that lacks its last sound is none: ``--resume``, which finds all lines, would take it for whole.
+        """
+        return self._stopped is not None and self._writer is not None and self._writer.finished
+
+    def _may_be_put_out(self) -> bool:
+        """Whether a part goes to the output: not where the disk was full."""
+        return self._is_part() and not issubclass(self._stopped or BaseException, OutputError)
+
+    def _may_be_kept(self) -> bool:
+        """Whether a part goes into its file."""
+        return self._is_part() and self._may_replace(self._paths[Kind.overlay])
+
+    def _may_replace(self, path: Path) -> bool:
         """Whether what there is may take the place of what a stopped run left. That has a frame more than lines at most."""
-        return not self._stopped or self._count > self._held or path is None or not path.exists()
-
-
-@contextmanager
-def _kept(opened: AbstractContextManager[BinaryIO], wanted: Callable[[], bool], *, when_full: Callable[[], bool]) -> Iterator[BinaryIO]:
-    """A file that is kept, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or ``when_full`` a disk that fills.
-
-    Where all lines are written by then, ``--resume`` would take a file that lacks its end for whole.
-    """
-    stopped: BaseException | None = None
-    with opened as file:
-        try:
-            yield file
-        except BaseException as error:
-            if not wanted() or (isinstance(error, OutputError) and not when_full()) or isinstance(error, OSError):
-                raise
-            stopped = error
-    if stopped is not None:
-        raise stopped
+        return self._stopped is None or self._count > self._held or not path.exists()
 
 
 @contextmanager

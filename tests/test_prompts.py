@@ -222,7 +222,7 @@ def test_prompts_of_several_places_are_numbered_together() -> None:
     ],
 )
 def test_a_place_that_is_and_is_not_of_an_object_is_refused(texts: tuple[str, str], conflict: bool) -> None:
-    prompts = [prompt for text in texts for prompt in [read(text)]]
+    prompts = [read(text) for text in texts]
     if conflict:
         with pytest.raises(UsageError, match="says that one place is and is not of object 1 on frame"):
             join(prompts, binary)

@@ -181,27 +181,43 @@ def is_folder(out: str) -> bool:
     return not Path(out).suffix or out.endswith("/") or os.path.isdir(out)  # noqa: PTH112  Path.is_dir may raise
 
 
-@contextlib.contextmanager
-def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator[BinaryIO]:
+def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> contextlib.AbstractContextManager[BinaryIO]:
     """A file that appears under its name only when it is whole. Parents are made.
 
-    ``keep`` is asked whether it is whole also when an exception ends the block, such as Ctrl-C or a disk that is full for another file.
+    ``keep`` is asked whether it is whole also when an exception ends the block, as `kept` does.
 
     Raises:
         OutputError: the folder is read-only, the disk is full, and the like.
     """
-    temporary: str | None = None
+    return kept(_appearing(path), keep)
+
+
+@contextlib.contextmanager
+def kept(opened: contextlib.AbstractContextManager[BinaryIO], wanted: Callable[[], bool]) -> Iterator[BinaryIO]:
+    """A file that is finished, if it is ``wanted`` then, also when an exception ends the block: Ctrl-C, or a disk full for another file.
+
+    An OSError is of this file's own writing, which it cannot be whole after.
+    """
     stopped: BaseException | None = None
+    with opened as file:
+        try:
+            yield file
+        except BaseException as error:
+            if isinstance(error, OSError) or not wanted():
+                raise
+            stopped = error
+    if stopped is not None:
+        raise stopped
+
+
+@contextlib.contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            try:
-                yield file
-            except BaseException as error:
-                if isinstance(error, OSError) or not keep():
-                    raise
-                stopped = error
+            yield file
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
         temporary = None
@@ -211,8 +227,6 @@ def writing(path: Path, *, keep: Callable[[], bool] = lambda: False) -> Iterator
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
-    if stopped is not None:
-        raise stopped
 
 
 def write(path: Path, save: Callable[[BinaryIO], object]) -> None:
