@@ -640,6 +640,7 @@ def test_a_run_leaves_a_model_that_segments_with_its_card_and_curves(run: Run, m
     assert lines[-1]["step"] == 4
     card = Path("out/README.md").read_text("utf-8")
     assert "visiontk train segment tiny --steps 4 --encoder-steps 1 --image-steps 1" in card and "--half" in card
+    assert "on 100 fresh pictures and 100 fresh clips of 24 frames" in card
     for name, found in done.records[-1]["figures"].items():
         assert f"| {found['training']:.3f} | {found['held_out']:.3f} |" in card, name
     with Image.open("out/curves.png") as curves:

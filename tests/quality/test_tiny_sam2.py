@@ -1,7 +1,7 @@
 """The bundled SAM 2's figures on freshly rendered pictures and clips, fixed seeds, against floors a little under what was measured.
 
 `python -m tests.quality.test_tiny_sam2` prints them over 100 pictures and 100 clips, as the table of docs/segmentation.md has them; with
-a number after it over so many clips, as the README has them over 400, and with a model after that those of another one.
+a number after it over so many of each, as the README has them over 400, and with a model after that those of another one.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def test_without_a_hub_it_follows_a_click_through_a_real_video(run: Run, bunny: 
 
 
 if __name__ == "__main__":
-    clips, model = (sys.argv[1:] + ["100", "tiny-sam2"][len(sys.argv) - 1 :])[:2]
-    for name, found in measure(model, CPU, Counts(clips=int(clips))).items():
+    count, model = (sys.argv[1:] + ["100", "tiny-sam2"][len(sys.argv) - 1 :])[:2]
+    for name, found in measure(model, CPU, Counts(pictures=int(count), clips=int(count))).items():
         print(f"{name:<26} training styles {found['training']:.3f}   held-out style {found['held_out']:.3f}")
     from visiontk.adapters.segment import load
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from visiontk.adapters.segment import ObjectPrompt, Segmenter
 
 SEED = 30_000  # no training run renders from this seed
-PICTURES, CLIPS, FRAMES, SIZE = 100, 20, 24, 128
+PICTURES, CLIPS, FRAMES, SIZE = 100, 100, 24, 128
 LEAST_PIXELS = 50  # less of a thing is nothing to click on
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Prompter = Callable[[int, Mask], "ObjectPrompt"]

@@ -22,7 +22,7 @@ from .curves import plot, read_metrics
 from .learner import MUON
 from .output import device_name
 from .segment_loss import DICE, FOCAL
-from .segment_measure import LEAST_PIXELS
+from .segment_measure import CLIPS, FRAMES, LEAST_PIXELS, PICTURES
 from .segment_plan import ENCODER_IMAGES, SegmentPlan
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
@@ -145,8 +145,8 @@ drawn things of visiontk's tiny world.
 
     visiontk segment VIDEO --model {name} --prompt point
 
-**How good.** Measured on freshly rendered pictures and clips, on the weights in this folder, in the styles of drawing that it was trained
-on and in one that it never saw:
+**How good.** Measured with the weights in this folder on {PICTURES} fresh pictures and {CLIPS} fresh clips of {FRAMES} frames,
+in the styles of drawing that it was trained on and in one that it never saw:
 
 | | training styles | held-out style |
 |---|---|---|
