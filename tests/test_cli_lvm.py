@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.films import LOSSLESS, save_film
 from tests.lvm_models import SIDE, make_lvm, shrink_300m
 from visiontk.adapters.lvm import Sampling, VisualSentenceModel, load
 from visiontk.errors import OutOfMemory
@@ -68,17 +69,10 @@ def row(count: int, folder: str = "in") -> list[str]:
 
 
 def film(path: str, frames: int) -> str:
-    import av
-
-    with av.open(path, "w") as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast", "bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv444p"
-        for number in range(frames):
-            pixels = np.full((48, 48, 3), 20, np.uint8)
-            pixels[6:30, number : number + 20] = (220, 40, 40)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+    shown = np.full((frames, 48, 48, 3), 20, np.uint8)
+    for number, pixels in enumerate(shown):
+        pixels[6:30, number : number + 20] = (220, 40, 40)
+    return save_film(path, map(Image.fromarray, shown), options={**LOSSLESS, "bf": "0"})
 
 
 def pixels(path: str | Path) -> Any:
@@ -881,14 +875,7 @@ def test_films_and_images_never_share_a_name(go_on: Run, valid: Valid) -> None:
 
 
 def test_a_video_is_known_by_its_bytes(go_on: Run, valid: Valid) -> None:
-    import av
-
-    with av.open("clip", "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-        for name in row(4):
-            container.mux(stream.encode(av.VideoFrame.from_image(Image.open(name).resize((32, 32)))))  # type: ignore[no-untyped-call]
-        container.mux(stream.encode())
+    save_film("clip", [Image.open(name).resize((32, 32)) for name in row(4)], format="mp4")
     [record] = valid(go_on("clip"))
     assert record["lvm"]["sentence"] == [f"clip@{number}" for number in range(4)]
 

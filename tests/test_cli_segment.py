@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.films import LOSSLESS, save_film
 from visiontk.media.video import probe
 
 if TYPE_CHECKING:
@@ -51,18 +52,8 @@ def picture(frame: int) -> Image.Image:
 def save_clip(
     path: str | Path, frames: int = FRAMES, *, times: Sequence[int] | None = None, pix_fmt: str = "yuv444p", rotation: int = 0
 ) -> str:
-    """The clip as a video without loss, 10 frames a second, to be shown turned by so many degrees anticlockwise."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for number in range(frames):
-            frame: Any = av.VideoFrame.from_image(picture(number % FRAMES))  # type: ignore[no-untyped-call]
-            frame.pts = times[number] if times else number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
+    """The clip as a video, as `save_film` makes it."""
+    return save_film(path, (picture(number % FRAMES) for number in range(frames)), times=times, pix_fmt=pix_fmt, rotation=rotation)
 
 
 def save_frames(folder: str, names: Sequence[str] | None = None) -> str:
@@ -930,12 +921,8 @@ def test_frames_of_two_sizes(run: Run, trackers: list[ColourTracker], valid: Val
 
 def test_a_video_that_changes_its_size_cannot_be_taken_in_pictures(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     for name, size in (("a.ts", SIZE), ("b.ts", (64, 32))):
-        with av.open(name, "w", format="mpegts") as container:
-            stream: Any = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "1", "bf": "0"})
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-            for number in range(4):
-                container.mux(stream.encode(av.VideoFrame.from_image(picture(number).resize(size))))  # type: ignore[no-untyped-call]
-            container.mux(stream.encode())
+        pictures = [picture(number).resize(size) for number in range(4)]
+        save_film(name, pictures, format="mpegts", options={"preset": "ultrafast", "g": "1", "bf": "0"}, pix_fmt="yuv420p")
     Path("c.ts").write_bytes(Path("a.ts").read_bytes() + Path("b.ts").read_bytes())
     *frames, other = valid(run("segment", "c.ts", "-p", "point:9,13"), 3)
     assert len(frames) >= 3 and "error" not in frames[-1]["segment"]
@@ -1026,12 +1013,7 @@ def test_memory_does_not_grow_with_the_video(run: Run, trackers: list[ColourTrac
 
 @pytest.mark.parametrize("format", ["nut", "h264"])
 def test_bare_streams_are_told_by_their_first_bytes(run: Run, trackers: list[ColourTracker], valid: Valid, format: str) -> None:
-    with av.open(f"a.{format}", "w", format=format) as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast", "bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
-        for number in range(4):
-            container.mux(stream.encode(av.VideoFrame.from_image(picture(number))))  # type: ignore[no-untyped-call]
-        container.mux(stream.encode())
+    save_film(f"a.{format}", map(picture, range(4)), format=format, options={**LOSSLESS, "bf": "0"})
     data = Path(f"a.{format}").read_bytes()
     shutil.copy(f"a.{format}", "without-suffix")
     for records in (valid(run("segment", "-p", red_at(0), stdin=data)), valid(run("segment", "without-suffix", "-p", red_at(0)))):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.films import SOUND_RATE, save_film
 from tests.terminals import draw
 
 if TYPE_CHECKING:
@@ -40,26 +41,9 @@ def picture(frame: int = 0) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def save_clip(path: str, frames: int = FRAMES, times: list[int] | None = None, sound: bool = False) -> str:
-    """The frames as a video without loss, at ``times`` in tenths of a second."""
-    import av
-
-    with av.open(path, "w") as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
-        track: Any = container.add_stream("aac", rate=8000) if sound else None
-        for number in range(frames):
-            frame: Any = av.VideoFrame.from_image(picture(number % FRAMES))  # type: ignore[no-untyped-call]
-            frame.pts = times[number] if times else number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-        for number in range(frames if sound else 0):
-            samples: Any = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.float32), format="fltp", layout="mono")
-            samples.rate, samples.pts = 8000, 800 * number
-            container.mux(track.encode(samples))
-        if sound:
-            container.mux(track.encode())
-    return path
+def save_clip(path: str, frames: int = FRAMES, times: list[int] | None = None, sound: np.ndarray[Any, Any] | None = None) -> str:
+    """The frames as a video, as `save_film` makes it."""
+    return save_film(path, (picture(number % FRAMES) for number in range(frames)), times=times, sound=sound)
 
 
 def load(path: str | Path) -> Any:
@@ -257,20 +241,8 @@ def test_the_metric_reads_a_truth_that_is_laid_out_and_numbered_as_sav_is(run: R
 def test_an_overlay_of_a_part_has_the_sound_of_that_part(run: Run, trackers: list[ColourTracker]) -> None:
     import av
 
-    with av.open("clip.mp4", "w") as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
-        track: Any = container.add_stream("aac", rate=16_000)
-        for number in range(20):
-            container.mux(stream.encode(av.VideoFrame.from_image(picture(number % FRAMES))))  # type: ignore[no-untyped-call]
-        container.mux(stream.encode())
-        times = np.arange(32_000) / 16_000
-        wave = np.where((times >= 0.9) & (times < 1.1), np.sin(2 * np.pi * 880 * times) / 2, 0).astype(np.float32)
-        for begin in range(0, len(wave), 1600):
-            samples: Any = av.AudioFrame.from_ndarray(wave[None, begin : begin + 1600], format="fltp", layout="mono")
-            samples.rate, samples.pts = 16_000, begin
-            container.mux(track.encode(samples))
-        container.mux(track.encode())
+    times = np.arange(2 * SOUND_RATE) / SOUND_RATE
+    save_clip("clip.mp4", 20, sound=np.where((times >= 0.9) & (times < 1.1), np.sin(2 * np.pi * 880 * times) / 2, 0).astype(np.float32))
     for name, options, loud, length in (
         ("a.mp4", ["--start", "5", "--end", "12"], (0.4, 0.6), 0.8),
         ("b.mp4", ["--start", "3"], (0.6, 0.8), 1.7),
@@ -289,7 +261,7 @@ def test_an_overlay_of_a_part_has_the_sound_of_that_part(run: Run, trackers: lis
 
 
 def test_an_overlay_keeps_times_and_sound(run: Run, trackers: list[ColourTracker]) -> None:
-    save_clip("clip.mp4", times=[0, 1, 2, 6, 7, 12], sound=True)
+    save_clip("clip.mp4", times=[0, 1, 2, 6, 7, 12], sound=np.zeros(SOUND_RATE, np.float32))
     run("segment", "clip.mp4", *POINTS, "-o", "whole.mp4")
     times, _, sound = video("whole.mp4")
     assert times == pytest.approx([0, 0.1, 0.2, 0.6, 0.7, 1.2], abs=1e-3)
@@ -300,21 +272,9 @@ def test_an_overlay_keeps_times_and_sound(run: Run, trackers: list[ColourTracker
 
 @pytest.mark.parametrize("turn", [90, 270])
 def test_a_portrait_in_ten_bits_at_a_varying_rate_comes_out_upright_and_on_time(run: Run, trackers: list[ColourTracker], turn: int) -> None:
-    import av
-
     times = [0, 1, 2, 5, 6, 9]
-    with av.open("a.mp4", "w") as container:
-        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = HEIGHT, WIDTH, "yuv444p10le"
-        if not hasattr(stream, "set_display_rotation"):
-            pytest.skip("this PyAV cannot write a display matrix")
-        stream.set_display_rotation(turn)
-        for number, time in enumerate(times):
-            stored = np.ascontiguousarray(np.rot90(np.asarray(picture(number)), -turn // 90))  # the player turns it back, anticlockwise
-            frame: Any = av.VideoFrame.from_ndarray(stored, format="rgb24")
-            frame.pts = time
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    stored = [picture(number).rotate(-turn, expand=True) for number in range(FRAMES)]  # the player turns it back, anticlockwise
+    save_film("a.mp4", stored, times=times, pix_fmt="yuv444p10le", rotation=turn)
     result = run("segment", "a.mp4", *POINTS, "--save", "overlay,masks", "-o", "out")
     made = files(result)
     assert [record["time"] for record in result.records] == pytest.approx([time / 10 for time in times], abs=0.01)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.films import taken_ahead
 from visiontk.artefacts import writing
 from visiontk.errors import OutputError
 from visiontk.media.video import VideoFrame, probe, read_frames
@@ -407,10 +408,7 @@ def test_a_full_disk(size: int, sound: bool, disk_of: DiskOf, capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
-ahead = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room is taken ahead where there is fallocate")
-
-
-@ahead
+@taken_ahead
 @pytest.mark.parametrize("size", [300_000, 700_000, 1_500_000])
 @pytest.mark.parametrize("sound", [False, True])
 def test_a_disk_that_fills_leaves_a_film_of_all_frames_before(size: int, sound: bool, disk_of: DiskOf) -> None:
@@ -437,7 +435,7 @@ def test_a_disk_that_fills_leaves_a_film_of_all_frames_before(size: int, sound: 
     assert made.count(bytes(4096)) == 0, "nothing that was held ahead is left in it"
 
 
-@ahead
+@taken_ahead
 def test_a_disk_that_fills_while_sound_goes_on_behind_the_picture(disk_of: DiskOf) -> None:
     source = clip("a.mp4", "aac", seconds=1, sound=120)
     with (
@@ -454,7 +452,7 @@ def test_a_disk_that_fills_while_sound_goes_on_behind_the_picture(disk_of: DiskO
     assert 10 < length_of(made, "audio") < 110
 
 
-@ahead
+@taken_ahead
 def test_a_large_first_frame_asks_for_no_more_room_than_there_has_to_be(disk_of: DiskOf) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8))
     images = [noise, *[Image.new("RGB", noise.size, (90, 90, 90))] * 60]
@@ -471,7 +469,7 @@ def test_a_large_first_frame_asks_for_no_more_room_than_there_has_to_be(disk_of:
         assert save("b.mp4") == pytest.approx(whole, rel=0.05)
 
 
-@ahead
+@taken_ahead
 def test_what_is_held_for_the_end_is_given_back() -> None:
     with Path("x.mp4").open("wb") as file, VideoWriter(file, width=WIDTH, height=HEIGHT, fps=25) as writer:
         writer.write(picture(1))
@@ -481,7 +479,7 @@ def test_what_is_held_for_the_end_is_given_back() -> None:
     assert len(made) < 10_000 and [number_of(frame.image) for frame in read(made)] == [1, 2]
 
 
-@ahead
+@taken_ahead
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP])
 def test_room_that_was_only_taken_in_part_is_given_back_too(monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
     """Some file systems lengthen the file before they say that there is no room; where there never was any, nothing is asked of them."""
