@@ -12,11 +12,11 @@ import torch
 from visiontk.adapters.lvm_sizes import SHAPES
 from visiontk.runtime import Runtime
 
-from . import lvm_frames
+from . import lvm_frames, lvm_sliding
 from .lvm_decoding import Material, tables
 from .report import doing, machine
 
-TOPICS = ("decoding", "frames")
+TOPICS = ("decoding", "frames", "sliding")
 ON_A_GPU = "7b"
 FRAME, CONTEXT = 256, 4096  # tokens of the paper's models
 
@@ -38,12 +38,15 @@ def main() -> None:
 
 
 def _decoding(options: argparse.Namespace, runtime: Runtime, contexts: list[int]) -> None:
-    """Tokens a second beside transformers."""
+    """Tokens a second beside transformers, and seconds of frames past the context."""
     doing(f"making a LLaMA of {options.size} with random weights")
     material = Material(options.size, runtime.start(), options.layers)
     with torch.inference_mode():
-        for table in tables(material, contexts, options.tokens, options.rounds):
-            print(table.markdown(), flush=True)
+        if options.only != "sliding":
+            for table in tables(material, contexts, options.tokens, options.rounds):
+                print(table.markdown(), flush=True)
+        if options.only != "decoding":
+            print(lvm_sliding.table(material, FRAME, options.rounds).markdown(), flush=True)
 
 
 def _frames(size: str, runtime: Runtime, contexts: list[int], rounds: int) -> None:
@@ -56,9 +59,9 @@ def _frames(size: str, runtime: Runtime, contexts: list[int], rounds: int) -> No
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lvm", description=__doc__)
-    parser.add_argument("--only", choices=TOPICS, help="beside transformers, or seconds a frame")
+    parser.add_argument("--only", choices=TOPICS, help="tokens beside transformers, seconds a frame, or frames past the context")
     parser.add_argument("--size", choices=[*SHAPES], default="300m", help="shape of the paper (default: 300m)")
-    parser.add_argument("--layers", type=int, metavar="N", help="of decoding: fewer layers, for a short run (default: all)")
+    parser.add_argument("--layers", type=int, metavar="N", help="of decoding and sliding: fewer layers, for a short run (default: all)")
     parser.add_argument("--contexts", default="256,2048", help="tokens of the prompts (default: 256,2048)")
     parser.add_argument(
         "--tokens",

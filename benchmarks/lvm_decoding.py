@@ -49,6 +49,11 @@ class Material:
         self.weights = sum(parameter.numel() * parameter.element_size() for parameter in matrices)
         self.parameters = sum(parameter.numel() for parameter in self.theirs.parameters())
 
+    @property
+    def where(self) -> str:
+        """What runs on what, for titles."""
+        return f"{self.parameters / 1e6:.0f} M parameters, random weights, {self.started.dtype_name} on {self.started.device.type}"
+
     def read(self, context: int, tokens: int) -> int:
         """Bytes that one token takes: all matrices, and the keys and values of the middle of the run."""
         taken: int = self.weights + self.decoder.shape.bytes(1, context + tokens // 2)
@@ -95,15 +100,15 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
                 found[place], taken = run()
                 if number:  # the first round warms up
                     seconds[place].append(taken)
-        theirs, mine, one, four = seconds
+        other, mine, one, four = seconds
         equal = "equal" if torch.equal(found[0], found[1]) else "not equal"
         bytes_a_second = material.read(context, tokens) * (tokens - 1) / median(mine)
-        gain, cost = ratios(theirs, mine), ratios(four, one)
+        gain, cost = ratios(other, mine), ratios(four, one)
         rate = [(tokens - 1) / taken for taken in mine]
         speed.append(
             [
                 f"{context}",
-                middle((tokens - 1) / taken for taken in theirs),
+                middle((tokens - 1) / taken for taken in other),
                 middle(rate),
                 spread(rate),
                 f"{median(gain):.2f} x",
@@ -114,8 +119,7 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
         )
         per_token = [[taken * 1000 / (tokens - 1) for taken in of_one] for of_one in (one, four)]
         share.append([f"{context}", *map(middle, per_token), f"{median(cost):.2f} x", target(cost, most=MOST)])
-    where = f"{material.parameters / 1e6:.0f} M parameters, random weights, {material.started.dtype_name} on {material.started.device.type}"
-    compiled = ", compiled" if material.decoder.compiled else ""
+    where = material.where + (", compiled" if material.decoder.compiled else "")
     notes = [
         f"{tokens} tokens behind a prompt of the context's length, the prompt itself not counted; {rounds} rounds by turns, medians. "
         "Ours are a frame as the command makes it, with the likelihood of each token: greedily beside transformers, by draws where "
@@ -135,24 +139,34 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
     ]
     more = ["context", "one, ms a token", f"{CANDIDATES}, ms a token of each", "time of one", "target"]
     return [
-        Table(f"Visual sentences token by token: {where}{compiled}", columns, speed, notes),
-        Table(f"{CANDIDATES} candidates at once: {where}{compiled}", more, share),
+        Table(f"Visual sentences token by token: {where}", columns, speed, notes),
+        Table(f"{CANDIDATES} candidates at once: {where}", more, share),
     ]
 
 
 def _theirs(material: Material, prompt: Tensor, tokens: int) -> tuple[Tensor, float]:
-    """transformers' generate with its growing cache: its tokens, and the seconds from the first to the last."""
+    """What they make: the tokens, and the seconds from the first to the last."""
     times: list[float] = []
 
-    def note(_: Tensor, scores: Tensor) -> Tensor:
+    def note() -> None:
         wait(material.started.device)
         times.append(time.perf_counter())
+
+    found = theirs(material, prompt, tokens, note)
+    return found, times[-1] - times[0]
+
+
+def theirs(material: Material, prompt: Tensor, tokens: int, note: Callable[[], None] = lambda: None) -> Tensor:
+    """The codes that transformers' generate makes greedily with its growing cache, int64 (tokens,). ``note`` is called at each."""
+
+    def codes_alone(_: Tensor, scores: Tensor) -> Tensor:
+        note()
         scores[:, lvm_sizes.CODES :] = -torch.inf
         return scores
 
     options = {"do_sample": False, "max_new_tokens": tokens, "pad_token_id": 0, "attention_mask": torch.ones_like(prompt)}
-    found: Tensor = material.theirs.generate(prompt, logits_processor=[note], **options)
-    return found[0, prompt.shape[1] :], times[-1] - times[0]
+    found: Tensor = material.theirs.generate(prompt, logits_processor=[codes_alone], **options)
+    return found[0, prompt.shape[1] :]
 
 
 @torch.inference_mode()
