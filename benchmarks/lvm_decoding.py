@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 from unittest.mock import patch
@@ -23,7 +24,17 @@ from .report import Table, doing, middle, ratios, spread, target
 LEAST, MOST = 1.2, 1.6
 CANDIDATES = 4
 GREEDY, ONE, FOUR = Sampling(greedy=True), Sampling(), Sampling(candidates=CANDIDATES)
-Seconds = list[float]
+SPEED = (
+    "context",
+    "transformers, tokens/s",
+    "visiontk, tokens/s",
+    "lowest to highest",
+    "times as fast",
+    "target",
+    "of the bandwidth",
+    "tokens",
+)
+SHARE = ("context", "one, ms a token", f"{CANDIDATES}, ms a token of each", "time of one", "target")
 
 
 class Material:
@@ -84,64 +95,74 @@ def tables(material: Material, contexts: list[int], tokens: int, rounds: int) ->
     bandwidth = copy_bandwidth(material.started.device, rounds)
     speed, share = [], []
     for context in contexts:
-        prompt = torch.randint(0, lvm_sizes.CODES, (1, context), generator=torch.Generator().manual_seed(context))
-        prompt = prompt.to(material.started.device)
         doing(f"{tokens} tokens behind {context}: transformers, ours, ours with {CANDIDATES} candidates; {rounds} rounds")
-        runs: list[Callable[[], tuple[Tensor, float]]] = [
-            lambda prompt=prompt: _theirs(material, prompt, tokens),  # type: ignore[misc]
-            lambda prompt=prompt: ours(material.decoder, prompt, tokens, GREEDY),  # type: ignore[misc]
-            lambda prompt=prompt: ours(material.decoder, prompt, tokens, ONE),  # type: ignore[misc]
-            lambda prompt=prompt: ours(material.decoder, prompt, tokens, FOUR),  # type: ignore[misc]
-        ]
-        seconds: list[Seconds] = [[], [], [], []]
-        found = [torch.empty(0)] * 4
-        for number in range(rounds + 1):
-            for place, run in enumerate(runs):
-                found[place], taken = run()
-                if number:  # the first round warms up
-                    seconds[place].append(taken)
-        other, mine, one, four = seconds
-        equal = "equal" if torch.equal(found[0], found[1]) else "not equal"
-        bytes_a_second = material.read(context, tokens) * (tokens - 1) / median(mine)
-        gain, cost = ratios(other, mine), ratios(four, one)
-        rate = [(tokens - 1) / taken for taken in mine]
-        speed.append(
-            [
-                f"{context}",
-                middle((tokens - 1) / taken for taken in other),
-                middle(rate),
-                spread(rate),
-                f"{median(gain):.2f} x",
-                target(gain, least=LEAST),
-                f"{100 * bytes_a_second / bandwidth:.0f} %",
-                equal,
-            ]
-        )
-        per_token = [[taken * 1000 / (tokens - 1) for taken in of_one] for of_one in (one, four)]
-        share.append([f"{context}", *map(middle, per_token), f"{median(cost):.2f} x", target(cost, most=MOST)])
+        taken = _by_turns(material, context, tokens, rounds)
+        speed.append([f"{context}", *_speed(material, context, tokens, taken, bandwidth)])
+        share.append([f"{context}", *_share(tokens, taken)])
     where = material.where + (", compiled" if material.decoder.compiled else "")
-    notes = [
+    note = (
         f"{tokens} tokens behind a prompt of the context's length, the prompt itself not counted; {rounds} rounds by turns, medians. "
         "Ours are a frame as the command makes it, with the likelihood of each token: greedily beside transformers, by draws where "
         "candidates are compared. "
         f"Copying reads and writes {bandwidth / 1e9:.1f} GB/s here; a token reads {material.weights / 1e9:.2f} GB of weights and "
-        f"{material.decoder.shape.bytes(1, 1) / 1e3:.0f} kB of keys and values a position.",
-    ]
-    columns = [
-        "context",
-        "transformers, tokens/s",
-        "visiontk, tokens/s",
-        "lowest to highest",
-        "times as fast",
-        "target",
-        "of the bandwidth",
-        "tokens",
-    ]
-    more = ["context", "one, ms a token", f"{CANDIDATES}, ms a token of each", "time of one", "target"]
+        f"{material.decoder.shape.bytes(1, 1) / 1e3:.0f} kB of keys and values a position."
+    )
     return [
-        Table(f"Visual sentences token by token: {where}", columns, speed, notes),
-        Table(f"{CANDIDATES} candidates at once: {where}", more, share),
+        Table(f"Visual sentences token by token: {where}", SPEED, speed, [note]),
+        Table(f"{CANDIDATES} candidates at once: {where}", SHARE, share),
     ]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds from the first token to the last, of each round. ``equal``: greedily, both made the same tokens."""
+
+    theirs: list[float]
+    greedy: list[float]
+    one: list[float]
+    four: list[float]
+    equal: bool
+
+
+def _by_turns(material: Material, context: int, tokens: int, rounds: int) -> Taken:
+    prompt = torch.randint(0, lvm_sizes.CODES, (1, context), generator=torch.Generator().manual_seed(context))
+    prompt = prompt.to(material.started.device)
+    runs: dict[str, Callable[[], tuple[Tensor, float]]] = {
+        "theirs": lambda: _theirs(material, prompt, tokens),
+        "greedy": lambda: ours(material.decoder, prompt, tokens, GREEDY),
+        "one": lambda: ours(material.decoder, prompt, tokens, ONE),
+        "four": lambda: ours(material.decoder, prompt, tokens, FOUR),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    found: dict[str, Tensor] = {}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            found[name], taken = run()
+            if number:  # the first round warms up
+                seconds[name].append(taken)
+    return Taken(**seconds, equal=torch.equal(found["theirs"], found["greedy"]))
+
+
+def _speed(material: Material, context: int, tokens: int, taken: Taken, bandwidth: float) -> list[str]:
+    """A row of `SPEED`, without the context."""
+    gain = ratios(taken.theirs, taken.greedy)
+    rates = [(tokens - 1) / seconds for seconds in taken.greedy]
+    return [
+        middle((tokens - 1) / seconds for seconds in taken.theirs),
+        middle(rates),
+        spread(rates),
+        f"{median(gain):.2f} x",
+        target(gain, least=LEAST),
+        f"{100 * material.read(context, tokens) * median(rates) / bandwidth:.0f} %",
+        "equal" if taken.equal else "not equal",
+    ]
+
+
+def _share(tokens: int, taken: Taken) -> list[str]:
+    """A row of `SHARE`, without the context."""
+    cost = ratios(taken.four, taken.one)
+    per_token = ([seconds * 1000 / (tokens - 1) for seconds in of_one] for of_one in (taken.one, taken.four))
+    return [*map(middle, per_token), f"{median(cost):.2f} x", target(cost, most=MOST)]
 
 
 def _theirs(material: Material, prompt: Tensor, tokens: int) -> tuple[Tensor, float]:

@@ -18,6 +18,7 @@ from visiontk.errors import ModelUnavailable, UsageError
 from visiontk.media.sentence_tasks import MASK_COLOURS
 from visiontk.tiny import world
 from visiontk.training import lvm_learn, lvm_llama, lvm_measure, lvm_vqgan, lvm_world
+from visiontk.training.chance import derive
 from visiontk.training.learner import Learner
 from visiontk.training.lvm_codes import Codebook, nearest
 from visiontk.training.lvm_llama import distances
@@ -394,6 +395,32 @@ def test_a_new_llama_meets_no_photos_and_one_that_goes_on_does(monkeypatch: pyte
         )
         training.advance(0)
     assert ["photo" in kinds for kinds in asked] == [False, True]
+
+
+def test_frames_of_which_those_before_say_nothing_weigh_a_fifth() -> None:
+    plan = replace(PLAN, codes=64, vqgan_steps=0, decoder_steps=0, batch=4)
+    training = lvm_learn.Training(plan, started(), lvm_learn.new_parts(64, seed=3))
+    found = float(training._predict(0).detach())
+    drawn = sentences(derive(plan.seed, "lvm"), range(plan.batch), 64)
+    assert {"clip"} < set(drawn.kinds)
+    tokens = lvm_learn.encode(training.parts.vqgan, drawn.frames)
+    with torch.no_grad():
+        likelihoods = training.llama.network(input_ids=tokens).logits.double().log_softmax(-1)
+    weighed = weights = 0.0
+    for sentence, kind in enumerate(drawn.kinds):
+        for place in range(1, 1024):
+            frame = place // 64
+            weight = 1.0 if (frame > 0 if kind == "clip" else frame % 2) else 0.2
+            weighed -= weight * float(likelihoods[sentence, place - 1, tokens[sentence, place]])
+            weights += weight
+    assert found == pytest.approx(weighed / weights, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", lvm_world.KINDS)
+def test_of_a_clip_all_but_the_first_frame_is_foretold_and_of_pairs_the_answers(kind: str) -> None:
+    drawn = sentences(5, range(2), 16, 6, kind=kind)
+    wanted = [False, True, True, True, True, True] if kind == "clip" else [False, True] * 3
+    assert lvm_world.foretold(drawn).tolist() == [wanted, wanted]
 
 
 def test_the_folder_loads_in_diffusers_transformers_and_the_adapter(tmp_path: Path, whole: tuple[Path, lvm_learn.Parts]) -> None:

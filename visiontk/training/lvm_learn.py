@@ -24,12 +24,15 @@ from .lvm_codes import Codebook, nearest
 from .lvm_llama import is_hidden, new_llama, start
 from .lvm_plan import SIZE, LvmPlan
 from .lvm_vqgan import FACTOR, lr_scale, new_vqgan, see
-from .lvm_world import BACKGROUNDS, FRAMES, WITH_PHOTOS, sentences
+from .lvm_world import BACKGROUNDS, FRAMES, WITH_PHOTOS, foretold, sentences
 
 SIDE = SIZE // FACTOR  # of a frame in tokens
 # Weights of the VQGAN's losses: of the mean over pictures of the logarithm of the squared error, which is what decibels average, and of the
 # squared distance between latents and their codes (van den Oord et al. 2017, arXiv 1711.00937, equation 3).
 ERROR, COMMITMENT = 0.03, 0.25
+# Weight in the LLaMA's loss of a frame of which those before say nothing. What is drawn there is chance, and in an hour its gradients are
+# mostly noise to what can be foretold; a model that scores sentences has to know it a little.
+UNFORETOLD = 0.2
 FIRST = 32  # latents to a code that the codebook begins with
 EXACT = 1e-5  # mean squared error of a picture, 50 dB, below which its decoder has little more to learn of it
 
@@ -219,14 +222,17 @@ class Training:
         self.begun = True
 
     def _predict(self, step: int) -> Tensor:
-        """Mean negative log-likelihood of the tokens after the first, given all before them."""
+        """Negative log-likelihood of the tokens after the first, given all before them: the mean, weighted by frame."""
         plan = self.plan
         backgrounds = WITH_PHOTOS if plan.model else BACKGROUNDS
         drawn = sentences(derive(plan.seed, "lvm"), _indices(step, plan.batch), SIZE, backgrounds=backgrounds)
         tokens = encode(self.parts.vqgan, drawn.frames.to(self.device))
         with autocast(self._started):
             logits = self.llama.network(input_ids=tokens, use_cache=False).logits
-        return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten())
+        each = functional.cross_entropy(logits[:, :-1].transpose(1, 2).float(), tokens[:, 1:], reduction="none")
+        weights = torch.where(foretold(drawn), 1.0, UNFORETOLD).repeat_interleave(SIDE**2, dim=1)[:, 1:].to(each.device)
+        loss: Tensor = (each * weights).sum() / weights.sum()
+        return loss
 
 
 @torch.no_grad()

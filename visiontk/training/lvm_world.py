@@ -85,6 +85,13 @@ def sentences(
     return result
 
 
+def foretold(drawn: Sentences) -> Tensor:
+    """bool (B, T): the frames of which those before say something, which are all of a clip but the first, and the answers of pairs."""
+    number = torch.arange(drawn.frames.shape[1])
+    clip = torch.tensor([kind == "clip" for kind in drawn.kinds])
+    return torch.where(clip[:, None], number > 0, number % 2 == 1)
+
+
 def grey(images: Tensor) -> Tensor:
     """uint8 (..., 3, H, W): the luma of ``images`` in all three channels."""
     weights = torch.tensor(LUMA)[:, None, None]
