@@ -137,7 +137,7 @@ def classify(
     key = running.stage_key(stage, "classify")
     held = running.held_lines(resume, key)
     naming = Naming(out, overwrite)
-    if held.counts:
+    if held.goes_on:
         naming.go_on(held.files, partial(written_since, time=held.written))
     features = _embedding_file(embed, out, overwrite)
 

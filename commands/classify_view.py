@@ -52,7 +52,7 @@ def view(key: str, record: Record) -> RenderableType:
     if not value.get("labels"):
         table.add_row("", Text("no label reaches the threshold" if key in record else "passed through", style="dim"))
     if "attention" in value:
-        table.add_row("", "", "", Text(f"→ {value['attention']['picture']}", style="cyan"))
+        table.add_row("", "", "", Text(f"→ {printable(value['attention']['picture'])}", style="cyan"))
     return Group(heading, table, Text())
 
 

@@ -182,7 +182,7 @@ def segment(
     reading = sources.Reading(allow_urls=allow_urls, null=null, sequence=sequence, notice=None if quiet else say)
     naming = Naming(out, overwrite, aside=save is None and out is None, kind_behind=True)
     segment_names.check_inputs(names, out, kinds, reading)
-    if held.counts:
+    if held.goes_on:
         naming.go_on(held.files, partial(segment_clip_files.may_be_left_over, since=held.written))
     sheet = Sheet(out, overwrite=overwrite) if kinds and out != "-" and not quiet and _is_watched() else None
     earlier = EarlierObjects() if overwrite and not held.counts else None  # what is gone on with has files of its own there

@@ -8,6 +8,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -154,14 +155,18 @@ class _Out:
     def write(self, line: bytes) -> None:
         with interrupts.held():
             rest = memoryview(line)
+            before = os.fstat(self._descriptor) if self._regular else None
             try:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
             except BrokenPipeError as error:
                 raise interrupts.ReaderGone from error
             except OSError as error:
-                if self._regular and len(rest) < len(line):
-                    os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (len(line) - len(rest)))
+                if before is not None:
+                    if len(rest) < len(line):
+                        os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (len(line) - len(rest)))
+                    with suppress(OSError):  # the file is somebody else's
+                        os.utime(self._descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))  # --resume reads when the last line came
                 raise _unwritable(self._name, error) from error
 
 

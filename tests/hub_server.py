@@ -23,6 +23,7 @@ class Server(ThreadingHTTPServer):
         self.repos: dict[str, Path] = {}
         self.commits: dict[str, str] = {}  # where it is not COMMIT
         self.asked: list[str] = []
+        self.broken = "?"  # connections break off in the middle of files whose names end so
 
     @property
     def endpoint(self) -> str:
@@ -70,7 +71,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(data))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if body:
+        if body and self.path.endswith(self.server.broken):
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+        elif body:
             self.wfile.write(data)
 
 

@@ -409,3 +409,45 @@ def test_without_an_output_the_run_ends_quietly(tiny_model: TinyModel, photos: P
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(Path("out.jsonl").read_bytes().splitlines()) == 1
+
+
+def test_names_that_end_in_nul_bytes_are_names_whatever_they_look_like(classify: Run) -> None:
+    """As long as this one, the letter stands where packets of a transport stream have their mark."""
+    Path("GOPRO").mkdir()
+    names = [solid(f"GOPRO/GOPR{number:04d}.JPG", (number, 0, 0)) for number in range(20)]
+    result = classify("-0", stdin=b"".join(name.encode() + b"\0" for name in names))
+    assert (result.code, [record["path"] for record in result.records]) == (0, names)
+
+
+def test_a_file_larger_than_memory_costs_its_own_item_alone(classify: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from visiontk.media import files
+
+    monkeypatch.setattr(files, "LARGE_BYTES", 100_000)
+    solid("a.png", (1, 2, 3))
+    Image.effect_noise((400, 400), 50).save("large.png")
+    Path("disk.img").write_bytes(bytes(200_000))
+    opened, read = list[str](), Path.read_bytes
+
+    def watched(path: Path) -> bytes:
+        opened.append(path.name)
+        if path.name == "large.png":
+            raise MemoryError
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", watched)
+    result = classify("disk.img", "large.png", "a.png")
+    errors = [record["classify"].get("error", {}).get("kind") for record in result.records]
+    assert (result.code, errors) == (3, ["not_an_image", "too_large", None])
+    assert "disk.img" not in opened, "what its beginning says is not read to its end"
+
+
+def test_a_view_shows_the_name_of_a_picture_that_no_terminal_takes() -> None:
+    from rich.console import Console
+
+    from commands import classify_view
+
+    value = {"labels": [], "attention": {"picture": "out/a\udcff\x1b[31m-attention.png"}}
+    screen = io.StringIO()
+    Console(file=screen, width=200).print(classify_view.view("classify", {"path": "a\udcff.jpg", "classify": value}))
+    assert "-attention.png" in screen.getvalue() and "\x1b" not in screen.getvalue()
+    screen.getvalue().encode()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.conftest import Record, Run, TinyModel
+    from tests.conftest import DiskOf, Record, Run, TinyModel
 
 LINES = 2000
 
@@ -254,3 +254,44 @@ def test_signals_that_come_in_pairs_are_one(tiny_model: TinyModel) -> None:
     assert process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGHUP)
     with np.load("feat.npz") as file:
         assert file["features"].shape[0] == 1
+
+
+# What a stopped run wrote of an item whose line it wrote no more is made again
+
+
+@pytest.fixture
+def pictures() -> list[str]:
+    return [solid(f"{number}.png", (60 * number, 90, 200)) for number in range(3)]
+
+
+def test_a_picture_whose_line_had_no_room(classify: Run, pictures: list[str], disk_of: DiskOf) -> None:
+    long = json.dumps({"path": pictures[0], "note": "x" * 300_000}).encode()
+    lines = b"\n".join([long, *(name.encode() for name in pictures[1:]), b""])
+    arguments = ["--attention", "-o", "out", "--resume", "out.jsonl"]
+    with disk_of(300_700):
+        stopped = classify(*arguments, stdin=lines)
+    assert stopped.code == 6 and len(read(Path("out.jsonl"))) == 1
+    left = [path for path in Path("out").iterdir() if path.name != "0-attention.png"]
+    assert left, "the next picture was there before its line"
+    assert classify(*arguments, stdin=lines).code == 0
+    assert [record["path"] for record in read(Path("out.jsonl"))] == pictures
+
+
+def test_a_picture_whose_line_is_torn(classify: Run, pictures: list[str]) -> None:
+    arguments = [*pictures, "--attention", "-o", "out", "--resume", "out.jsonl"]
+    assert classify(*arguments).code == 0
+    lines = Path("out.jsonl").read_bytes()
+    torn = lines[: lines.rindex(b'{"path"') + 40]
+    Path("out.jsonl").write_bytes(torn)  # which is later than all pictures
+    assert classify(*arguments).code == 0
+    assert ["error" in record["classify"] for record in read(Path("out.jsonl"))] == [False] * 3
+
+
+def test_the_first_picture_of_a_run_without_a_line(classify: Run, pictures: list[str]) -> None:
+    arguments = ["--attention", "-o", "out"]
+    Path("out.jsonl").touch()
+    assert classify(pictures[0], *arguments).code == 0
+    assert classify(*pictures, *arguments, "--resume", "out.jsonl").code == 0
+    Path("out.jsonl").write_bytes(b"")
+    refused = classify(*pictures, *arguments, "--resume", "out.jsonl")
+    assert refused.code == 3, "pictures that are older than the file are not of its run"

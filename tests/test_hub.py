@@ -64,7 +64,10 @@ def test_a_repository_that_is_not_there_or_is_no_model(run: Run, server: Server,
         hub.download("org/empty")
 
 
-def test_a_network_that_fails_in_the_middle_is_not_taken_for_a_missing_file(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", [layouts.TIMM, layouts.DIFFUSERS])
+def test_a_network_that_fails_in_the_middle_is_not_taken_for_a_missing_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, layout: layouts.Layout
+) -> None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def gone(*_: object, **__: object) -> str:
@@ -74,7 +77,40 @@ def test_a_network_that_fails_in_the_middle_is_not_taken_for_a_missing_file(serv
     with pytest.raises(
         ModelUnavailable, match=r"org/tiny could not be fetched \(LocalEntryNotFoundError: the connection is lost\); try again"
     ):
-        hub.download("org/tiny", layouts.TIMM)
+        hub.download("org/tiny", layout)
+
+
+def test_a_connection_that_breaks_off_is_no_bug_and_the_bundled_model_runs(
+    run: Run, server: Server, tiny_model: TinyModel, photos: Path
+) -> None:
+    server.repos["org/tiny"] = server.repos["timm/vit_base_patch16_clip_224.laion2b_ft_in12k_in1k"] = tiny_model.folder
+    server.broken = ".safetensors"
+    named = run("classify", "-m", "org/tiny", photos / "coffee.jpg")
+    assert named.code == 4 and "org/tiny could not be fetched" in named.error and named.stderr.count("\n") == 1, named.stderr
+    default = run("classify", photos / "coffee.jpg")
+    assert default.code == 0 and default.records[0]["classify"]["model"] == "efficientnet-lite0", default.stderr
+
+
+def test_what_answers_garbage_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"who are you\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        hub.answers.cache_clear()
+        assert not hub.answers()
+        hub.answers.cache_clear()
+    assert failed == []
 
 
 @pytest.fixture
@@ -128,6 +164,14 @@ def test_a_variant_is_fetched_beside_the_plain_weights_and_a_missing_one_is_told
     assert (plain.folder, len(half.files)) == (half.folder, 3)
     with pytest.raises(ModelUnavailable, match="org/sd has no variant bf16; its variants are fp16"):
         hub.fetch("org/sd", layouts.DIFFUSERS, "bf16")
+
+
+def test_a_variant_that_is_cached_by_chance_does_not_decide_which_weights_run(server: Server, pipeline: Path) -> None:
+    hub.fetch("org/sd", layouts.DIFFUSERS, "fp16")
+    plain = hub.fetch("org/sd", layouts.DIFFUSERS)
+    assert plain.variant is None and not any("fp16" in file.name for file in plain.files)
+    asked = len(server.asked)
+    assert (hub.fetch("org/sd", layouts.DIFFUSERS), len(server.asked)) == (plain, asked)
 
 
 def test_a_download_that_was_broken_off_is_no_cached_model_and_goes_on(server: Server, pipeline: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,3 +145,11 @@ def test_out_of_memory_is_recognised_on_every_device(error: RuntimeError) -> Non
 def test_other_errors_are_left_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="shape"), runtime.memory_errors():
         raise RuntimeError("shape mismatch")
+
+
+def test_a_settings_file_in_a_folder_that_may_not_be_searched_is_none(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, *_: object, **__: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert settings.read(Path("nowhere"), {}).get("device").value == "auto"

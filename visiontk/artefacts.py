@@ -101,7 +101,7 @@ class Naming:
     def _wanted(self, record: Record, index: int, kind: str, suffix: str, values: dict[str, str]) -> Path:
         path = str(record.get("path", "item"))
         about = Path("stdin" if path == "-" else path)
-        values |= {"stem": _short(about.stem), "name": _short(about.name), "parent": about.parent.name, "kind": kind}
+        values |= {"stem": _short(about.stem), "name": _short(about.name), "parent": _parent(about), "kind": kind}
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
         behind = kind if self.kind_behind else ""
         if self.out and "{" in self.out:
@@ -233,6 +233,12 @@ def write(path: Path, save: Callable[[BinaryIO], object]) -> None:
     """Write one artefact with a function that takes the open file. Raises OutputError."""
     with writing(path) as file:
         save(file)
+
+
+def _parent(path: Path) -> str:
+    """The name of the folder that a file is in; ".." is none, and would lead out of where the files are to go."""
+    name = path.parent.name
+    return Path(os.path.abspath(path)).parent.name if name == ".." else name  # noqa: PTH100  Path.resolve follows links
 
 
 def _places(path: str) -> tuple[Path, ...]:

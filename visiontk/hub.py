@@ -29,6 +29,7 @@ class Fetched:
         revision: the hub's commit.
         files: all weights.
         companion: of a model whose second network lies in a repository of its own: the folder of that.
+        variant: of a pipeline's weights; None for the plain ones.
     """
 
     folder: Path
@@ -36,11 +37,13 @@ class Fetched:
     revision: str
     files: tuple[Path, ...]
     companion: Path | None = None
+    variant: str | None = None
 
 
 @functools.cache
 def answers() -> bool:
     """Whether the hub can be reached, asked once per process and within `PROBE_S` seconds. ``HF_HUB_OFFLINE`` says no at once."""
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -57,7 +60,7 @@ def answers() -> bool:
             heard[0] = True
         except urllib.error.HTTPError:
             heard[0] = True  # an error page is an answer
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return
         finally:
             known.set()
@@ -165,16 +168,21 @@ def _fetched(layout: Layout, candidate: str, weights: Sequence[Path], second: Fe
 
 
 def _pipeline(folder: Path, chosen: pipelines.Parts) -> Fetched:
-    return Fetched(folder, folder / pipelines.INDEX, folder.name, tuple(folder / file for file in chosen.weights))
+    files = tuple(folder / file for file in chosen.weights)
+    return Fetched(folder, folder / pipelines.INDEX, folder.name, files, variant=chosen.variant)
 
 
 def fetch(repo: str, layout: Layout | None = None, variant: str | None = None) -> Fetched:
-    """The model from the cache, else from the hub.
+    """The model from the cache, else from the hub. A variant that nobody asked for counts as cached where the hub cannot be asked alone:
+    what is cached by chance does not decide which weights run.
 
     Raises:
         ModelUnavailable: not cached and the hub is out of reach, or the hub has no such model or refuses it.
     """
-    return cached(repo, layout, variant) or download(repo, layout, variant)
+    found = cached(repo, layout, variant)
+    if found is None or (found.variant != variant and answers()):
+        return download(repo, layout, variant)
+    return found
 
 
 def download(repo: str, layout: Layout | None = None, variant: str | None = None) -> Fetched:
@@ -215,7 +223,8 @@ def configuration(repo: str) -> Path:
 @contextmanager
 def _asking(repo: str) -> Iterator[None]:
     """What goes wrong between here and the hub, as `ModelUnavailable`."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    # HTTPError is that of whatever client this version has: what breaks off while bytes come is one, and no OSError.
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, HTTPError, RepositoryNotFoundError
 
     if not answers():
         raise HubUnreachable(f"{repo} is not cached and the model hub cannot be had; where it can, run: visiontk models pull {repo}")
@@ -225,7 +234,7 @@ def _asking(repo: str) -> Iterator[None]:
         raise ModelUnavailable(f"{repo} wants its terms accepted; do that on the hub, then `hf auth login`") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelUnavailable(f"the hub has no model {repo}; see `visiontk models list` for names that work") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ModelUnavailable(f"{repo} could not be fetched ({type(error).__name__}: {first_line(error)}); try again") from error
 
 
@@ -277,12 +286,10 @@ def _download_pipeline(repo: str, variant: str | None, *, weights: bool = True) 
     So a download that was broken off lacks weights, by which `cached` knows it. Raises `ModelUnavailable`.
     """
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
 
     name, revision = split_revision(repo)
-    try:
-        file = Path(hf_hub_download(name, pipelines.INDEX, revision=revision))
-    except EntryNotFoundError:
+    file = _get(name, pipelines.INDEX, revision)
+    if file is None:
         return None
     index, commit = pipelines.read_index(file, repo), file.parent.name
     there = [sibling.rfilename for sibling in HfApi().model_info(name, revision=commit).siblings or []]
@@ -301,8 +308,8 @@ def download_weights(repo: str) -> Path:
     Raises:
         ModelUnavailable: as `fetch`; or there is none, or more than one.
     """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     whole, revision = split_revision(repo)
     name, wanted = "/".join(whole.split("/")[:2]), "/".join(whole.split("/")[2:])
@@ -322,10 +329,9 @@ def download_weights(repo: str) -> Path:
         there = [sibling.rfilename for sibling in HfApi().model_info(name, revision=revision).siblings or []]
         files = [file for file in there if file.endswith(".safetensors") and wanted in ("", file)]
         if len(files) == 1:
-            try:
-                return Path(hf_hub_download(name, files[0], revision=revision))
-            except EntryNotFoundError:
-                files = []
+            if (file := _get(name, files[0], revision)) is not None:
+                return file
+            files = []
     if files:
         raise ModelUnavailable(f"{name} has several files of weights ({', '.join(files[:5])}); name one of them as {name}/FILE")
     raise ModelUnavailable(f"{name} has no {wanted or 'safetensors'}, and pickles are never read; name another")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from .media import clips, images, video
 
 MOVING = frozenset({".gif", ".webp", ".apng"})  # often
-_NUMBER = re.compile(r"%0?([1-9]?)d")
+_NUMBER = re.compile(r"%0?([1-9][0-9]?)?d")
 DAVIS_FRAMES, DAVIS_MASKS = "JPEGImages", "Annotations"  # side by side: the frames of videos, and the truth about them
 
 

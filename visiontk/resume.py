@@ -29,7 +29,9 @@ class Held:
         prompts: what the command line asked for, as the first line that says it has it.
         options: what its other options were that decide the answers, as the first answer has them.
         files: artefacts that the lines name.
-        written: when the last line was written, as `os.stat` has it.
+        goes_on: whether there is such a file, if only an empty one.
+        written: when the last line was written, as `os.stat` has it; of an empty file, when it was made. Where a torn line came after it,
+            when what it names was.
         identify: 16 bytes that tell items apart.
     """
 
@@ -40,6 +42,7 @@ class Held:
     prompts: list[str] | None = None
     options: Record = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
+    goes_on: bool = False
     written: float = 0.0
     identify: Callable[[Record], bytes] = field(default_factory=lambda: identity)
 
@@ -94,7 +97,8 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe holds nothing, and a device like /dev/full would never end
             return held
-        held.written = status.st_mtime
+        held.goes_on, held.written = True, status.st_mtime
+        last = b""
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith(b"\n"):
@@ -102,9 +106,11 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
                     break
                 _hold(held, line, stage, f"{file} line {number}", note)
                 whole += len(line)
+                last = line
         if file.stat().st_size > whole:
             os.truncate(file, whole)
-            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # or `written` would be lost for a run after this one
+            held.written = _when_made(last, stage) or held.written  # the torn line was begun after the files that it would have named
+            os.utime(file, (status.st_atime, held.written))  # or it would be lost for a run after this one
     except FileNotFoundError:
         return held
     except OSError as error:
@@ -140,6 +146,13 @@ def files_of(value: Record) -> Iterator[str]:
     for result in (result for name, result in value.items() if name != "options"):
         for found in result.values() if isinstance(result, dict) else ():
             yield from (file for file in (found if isinstance(found, list) else [found]) if isinstance(file, str))
+
+
+def _when_made(line: bytes, stage: str) -> float | None:
+    """When the newest of the artefacts was written that a line names; None where it names none that is there."""
+    value = decode(line).get(stage) if line else None
+    times = [os.stat(name).st_mtime for name in files_of(value) if os.path.lexists(name)] if isinstance(value, dict) else []  # noqa: PTH116
+    return max(times, default=None)
 
 
 def _check_torn(line: bytes, stage: str, file: Path, *, first: bool) -> None:

@@ -66,7 +66,7 @@ def read(folder: Path | None = None, environ: Mapping[str, str] | None = None) -
     environ = os.environ if environ is None else environ
     from_environment = {name: environ[environment_name(name)] for name in names() if environ.get(environment_name(name))}
     layers: list[tuple[str, Mapping[str, str]]] = [("environment", from_environment)]
-    files = [file for file in ((folder or Path()) / "visiontk.toml", user_file()) if file.is_file()]
+    files = [file for file in ((folder or Path()) / "visiontk.toml", user_file()) if os.path.isfile(file)]  # noqa: PTH113  Path.is_file may raise
     layers += [(str(file), _read_file(file)) for file in files]
     return Settings((*layers, ("default", DEFAULTS)))
 

@@ -96,19 +96,20 @@ def from_name(name: str, reading: Reading) -> Iterator[Item[Image]]:
 
 def from_pipe(pipe: io.RawIOBase, reading: Reading) -> Iterator[Item[Image]]:
     """Items of a pipe, which holds one image's bytes, one video's bytes, or lines: paths and JSON records, mixed as they come."""
-    head = pipes.read_head(pipe)
+    bytes_come = not reading.null  # else names do, whatever the first of them look like
+    head = pipes.read_head(pipe) if bytes_come else pipe.read(1 << 16) or b""
     if not head and reading.notice:
         reading.notice("nothing came through the pipe, so there is nothing to do")
-    if images.looks_like_image(head):
+    if bytes_come and images.looks_like_image(head):
         data = head + pipe.readall()
         yield from _from_bytes({"path": "-"}, data, reading)
-    elif video.looks_like_video(head):
+    elif bytes_come and video.looks_like_video(head):
         yield from _from_video({"path": "-"}, pipes.rewound(head, pipe), reading)
-    elif b"\0" in head and not reading.null:  # no text, but some picture that is not read here, whose name the decoder may know
+    elif bytes_come and b"\0" in head:  # no text, but some picture that is not read here, whose name the decoder may know
         yield Item({"path": "-"}, lambda: _unknown(head))
     else:
         cursor = clips.Cursor()
-        for line in pipes.lines(head, pipe, b"\0" if reading.null else b"\n"):
+        for line in pipes.lines(head, pipe, b"\n" if bytes_come else b"\0"):
             if line.lstrip().startswith(b"{"):
                 yield from _from_record(line, reading, cursor)
             elif line.strip():
@@ -232,7 +233,7 @@ def _from_file(path: str, reading: Reading) -> Iterator[Item[Image]]:
         yield from _from_video(record, path, reading)
     elif reading.all_frames:
         try:
-            data = files.read(path)
+            data = _read(path)
         except ItemError as error:
             yield failed(record, error)
             return
@@ -265,20 +266,20 @@ class _Picture:
     reading: Reading
 
     def __call__(self) -> Any:
-        return _decode(files.read(self.path), self.reading)
+        return _decode(_read(self.path), self.reading)
 
     def moves(self) -> bool:
         """Whether it is an animation, by a name that says it may be one. What cannot be read is none."""
         if listing.suffix(self.path) not in listing.MOVING:
             return False
         try:
-            return images.is_animated(files.read(self.path))
+            return images.is_animated(_read(self.path))
         except ItemError:
             return False
 
     def image(self) -> Image:
         """The picture; of a moving one, the first."""
-        return images.decode(files.read(self.path), min_side=self.reading.min_side)
+        return images.decode(_read(self.path), min_side=self.reading.min_side)
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,18 @@ class _VideoFrame:
         return self.cursor.frame(self.path, self.number)
 
     __call__ = image
+
+
+def _read(path: str) -> bytes:
+    """All of a picture's file. A large one is looked at first: what is none, a disk's image among other files, may not fit into memory.
+
+    Raises:
+        ItemError: as `files.read` and `images.decode`.
+    """
+    head = files.large_head(path)
+    if head and not images.looks_like_image(head):
+        images.decode(head)  # which says what it is
+    return files.read(path)
 
 
 def _decode(data: bytes, reading: Reading) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from visiontk.errors import ItemError, first_line
 
 URL_TIMEOUT_S = 30
-URL_MAX_BYTES = 200 * 2**20
+URL_MAX_BYTES = LARGE_BYTES = 200 * 2**20
 
 
 def read(path: str) -> bytes:
@@ -23,8 +23,22 @@ def read(path: str) -> bytes:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
         raise ItemError("missing", "there is no such file") from error
+    except MemoryError as error:
+        raise ItemError("too_large", "larger than the memory that is left") from error
     except (OSError, ValueError) as error:
         raise ItemError("unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def large_head(path: str) -> bytes:
+    """The first bytes of a file of more than `LARGE_BYTES`, to be looked at before it is read; nothing of a smaller one, or of none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode) or status.st_size <= LARGE_BYTES:
+            return b""
+        with Path(path).open("rb") as file:
+            return file.read(64)
+    except (OSError, ValueError):  # whoever reads it is told why
+        return b""
 
 
 def fetch(url: str) -> bytes:
