@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from visiontk.errors import ItemError, UsageError
-from visiontk.records import Item
+from visiontk.records import Failing, Item
 
 from .lvm_prompt_lines import KEY
 from .lvm_read import ReadFiles
@@ -121,7 +121,8 @@ def thinned(
         named = name != "-" and not listing.is_folder(name) and not listing.is_pattern(name)
         places: dict[str, int] = {}
         for item in read.noted(sources.from_arguments([name], pipe, reading)):
-            if item.load is None or KEY in item.record:
+            broken = isinstance(item.load, Failing)
+            if item.load is None or KEY in item.record or (broken and "frame" not in item.record):
                 yield item
                 continue
             path = item.record.get("path", "")
@@ -135,7 +136,7 @@ def thinned(
                 place, alone = places.get(own, 0), 0
                 places[own] = place + 1
             number, between = divmod(place, step)
-            if not between and (frames is None or number < frames):
+            if (broken or not between) and (frames is None or number < frames):  # nothing was to be left out by failing
                 yield item
             elif frames is not None and number >= frames and video == name:
                 break  # the rest of the video need not be decoded

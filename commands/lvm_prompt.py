@@ -81,7 +81,7 @@ def lvm_prompt(
     ] = None,
     colours: Annotated[
         int | None,
-        typer.Option("--colours", metavar="N", min=1, help="segment: colours for things. Default: one for each in a picture of the pairs."),
+        typer.Option("--colours", metavar="N", min=1, help="segment: colours for things. Default: one for each number in the pairs."),
     ] = None,
     model: options.SegmentModel = None,
     allow_urls: options.AllowUrls = False,
@@ -152,7 +152,7 @@ def lvm_prompt(
     pairs, passed = read_pairs(items, pictures, query_last=not query)
     wanted = SentenceTask(task.value, runtime.seed, ANGLE if angle is None else angle, patches)
     if task is Task.segment:
-        wanted = with_palette(wanted, colours or things(pairs), runtime.seed)
+        wanted = with_palette(wanted, things(pairs), colours, runtime.seed)
     held.same_task(wanted)
     sentences = Sentences(wanted, naming, pictures, held, read)
     frames = sentences.write_pairs(pairs)

@@ -106,9 +106,12 @@ def _of_pair(item: Item[Image], pictures: Pictures, place: int) -> Seen:
     return found
 
 
-def things(pairs: Sequence[Seen]) -> int:
-    """The highest number of a thing in the pairs, at least 1."""
-    return max([1, *(int(one.objects.max()) for one in pairs if one.objects is not None)])
+def things(pairs: Sequence[Seen]) -> list[int]:
+    """The numbers of things in the pairs, which may be classes of a data set: 1 where there is none."""
+    import numpy as np
+
+    found = {int(number) for one in pairs if one.objects is not None for number in np.unique(one.objects)}
+    return sorted(found - {0}) or [1]
 
 
 @dataclass(frozen=True)
@@ -234,8 +237,8 @@ def _png(image: Image) -> bytes:
     return data.getvalue()
 
 
-def with_palette(task: SentenceTask, count: int, seed: int) -> SentenceTask:
-    """The task with colours for so many things, as far as there are so many."""
+def with_palette(task: SentenceTask, numbers: list[int], count: int | None, seed: int) -> SentenceTask:
+    """The task with colours for things of those numbers, as far as there are so many; ``count`` is how many are wanted at most."""
     from visiontk.media.sentence_tasks import most_things, palette
 
-    return replace(task, palette=palette(min(count, most_things()), seed))
+    return replace(task, palette=palette(min(count or len(numbers), most_things()), seed), things=numbers)

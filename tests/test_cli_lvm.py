@@ -237,6 +237,26 @@ def test_frames_of_a_video_with_a_stride(go_on: Run, valid: Valid, model: Visual
     assert record["lvm"]["sentence"] == ["clip.mp4@4", "clip.mp4@5"], "a frame that is named is wanted"
 
 
+@pytest.mark.parametrize("stride", ["2", "3", "4", "5"])
+def test_a_stride_does_not_leave_out_what_cannot_be_read(go_on: Run, stride: str) -> None:
+    whole = Path(film("whole.ts", 24)).read_bytes()
+    Path("cut.ts").write_bytes(whole[: len(whole) * 3 // 5])
+    result = go_on("cut.ts", "--stride", stride, "-o", "o/")
+    assert result.code == 3 and "error" in result.records[-1]["lvm"], result.stderr
+    Path("broken.mp4").write_bytes(b"no film")
+    for before in (1, 2, 3):
+        names = [*row(before), "broken.mp4", save("x.png", 1), save("y.png", 2)]
+        result = go_on(*names, "--stride", stride, "--frames", "2", "-o", "p/")
+        assert result.code == 3 and "broken.mp4" in result.stderr, (before, result.stderr)
+
+
+def test_what_lies_behind_the_frames_that_are_wanted_may_be_damaged(go_on: Run, valid: Valid) -> None:
+    whole = Path(film("whole.ts", 24)).read_bytes()
+    Path("cut.ts").write_bytes(whole[: len(whole) * 3 // 5])
+    [record] = valid(go_on("cut.ts", "--stride", "2", "--frames", "3"))
+    assert record["lvm"]["sentence"] == ["cut.ts@0", "cut.ts@2", "cut.ts@4"]
+
+
 def test_a_stride_over_pictures_in_a_row_and_over_an_animation(go_on: Run, valid: Valid) -> None:
     names = row(7)
     [record] = valid(go_on(*names, "--stride", "2", "--frames", "3"))

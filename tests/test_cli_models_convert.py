@@ -343,12 +343,15 @@ def test_tensors_that_share_memory_are_written_apart(convert: Run) -> None:
     change(LLAMA / "config.json", lambda found: found.update(vocab_size=24))
     rows = torch.randn(32, 32)
     found = llama_tensors() | {"model.embed_tokens.weight": rows[:24], "lm_head.weight": rows[:24]}
+    square = "model.layers.0.self_attn.{}_proj.weight".format
+    found |= {square("q"): rows, square("k"): rows.T}
     for file in LLAMA.glob("*.bin*"):
         file.unlink()
     torch.save(found, LLAMA / "pytorch_model.bin")
     assert convert(LLAMA, VQGAN, "-o", "lvm").code == 0
     written = load_file("lvm/llama/model.safetensors")
     assert torch.equal(written["lm_head.weight"], rows[:24]) and torch.equal(written["model.embed_tokens.weight"], rows[:24])
+    assert torch.equal(written[square("q")], rows) and torch.equal(written[square("k")], rows.T)
 
 
 def test_on_a_terminal_it_shows_how_far_it_is(on_terminal: OnTerminal) -> None:

@@ -288,6 +288,19 @@ def test_a_compiled_decoder_says_the_same(folder: Path, monkeypatch: pytest.Monk
         assert [frame.context for frame in want[0, 0]] == [frame.context for frame in got[0, 0]]
 
 
+def test_a_sentence_of_nan_does_not_spoil_the_next_one_of_a_compiled_decoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    compiled = load(str(folder), Runtime(device="cpu", dtype="fp32", compile=True))
+    wanted = tokens_of(made(compiled, [sentence(0, 2)], 1, Sampling(greedy=True))[0, 0])
+    kept = compiled.decoder._fixed
+    assert kept is not None
+    with torch.inference_mode():
+        for tensor in (*kept.keys, *kept.values):
+            tensor[..., -1, :] = torch.nan  # of a place that this sentence does not come to
+    assert torch.equal(tokens_of(made(compiled, [sentence(0, 2)], 1, Sampling(greedy=True))[0, 0]), wanted)
+    assert compiled.decoder._fixed is kept, "in the same memory"
+
+
 def test_a_compiler_that_fails_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> NoReturn:
         raise torch._dynamo.exc.Unsupported("no g++")

@@ -196,8 +196,13 @@ def test_masks_are_painted_in_the_palettes_colours() -> None:
     found = pixels(painted(objects, colours))
     assert found.tolist() == [
         [[1, 1, 1], [10, 0, 0], [0, 20, 0]],
-        [[0, 0, 30], [10, 0, 0], [1, 1, 1]],  # thing 4 begins again at the first
-        [[1, 1, 1], [1, 1, 1], [0, 0, 30]],
+        [[0, 0, 30], [10, 0, 0], [1, 1, 1]],  # the fourth begins again at the first
+        [[1, 1, 1], [1, 1, 1], [0, 20, 0]],  # and 300 is the fifth
+    ]
+    classes = pixels(painted(np.array([[15, 44, 0], [44, 7, 9]], np.uint8), colours, [15, 44]))
+    assert classes.tolist() == [
+        [[10, 0, 0], [0, 20, 0], [1, 1, 1]],
+        [[0, 20, 0], [0, 0, 30], [10, 0, 0]],  # 7 and 9 come behind those that are named
     ]
     alike = pixels(painted(objects, colours[:2]))
     assert np.array_equal((alike == (10, 0, 0)).all(-1), objects > 0)

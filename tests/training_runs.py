@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from visiontk.training.checkpoint import Folder
+from visiontk.training.loop import Hold
 from visiontk.training.steps import Run, Trained
 
 
@@ -24,9 +26,9 @@ class _Told:
     def warn(self, message: str) -> None: ...
 
 
-def course(training: Trained, steps: int, folder: Path, stop_after: int | None = None) -> Run:
-    """To the end, from where ``folder`` stands, or stopped as Ctrl-C does after so many steps."""
+def course(training: Trained, steps: int, folder: Path, stop_after: int | None = None, hold: Hold = nullcontext) -> Run:
+    """To the end, from where ``folder`` stands, or stopped as Ctrl-C does after so many steps. ``hold`` as `Run` takes it."""
     folder.mkdir(exist_ok=True)
-    run = Run(training, steps, Folder(folder), _Told(stop_after))
+    run = Run(training, steps, Folder(folder), _Told(stop_after), hold)
     run.train()
     return run

@@ -91,6 +91,13 @@ class FixedKeysValues(KeysValues):
         for tensor in (*keys, *values):
             torch._dynamo.mark_static_address(tensor)  # or CUDA graphs copy the cache at each step
 
+    @torch.inference_mode()
+    def clear(self) -> None:
+        """Make it empty, in the same memory. A NaN of the sentence before would come through the mask: it is 0 times NaN."""
+        self.length = 0
+        for tensor in (*self.keys, *self.values):
+            tensor.zero_()
+
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if self.position is None:
             return super().update(keys, values, layer)

@@ -120,6 +120,6 @@ def _checked(llama: Llama, file: Path) -> StateDict:
             is_and_wanted = f"{tensor.dtype} {list(tensor.shape)} and not of floats {list(wanted)}".removeprefix("torch.")
             raise ModelUnavailable(f"the tensor {name} in {file} is {is_and_wanted}, as the configuration has it; fetch it again")
         place = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if place in memory else tensor.contiguous()
+        found[name] = tensor.clone(memory_format=torch.contiguous_format) if place in memory else tensor.contiguous()
         memory.add(place)
     return found

@@ -65,7 +65,7 @@ class Decoder:
             return KeysValues.empty(self.shape, rows, positions)
         kept, self._fixed = self._fixed, None
         if kept is not None and kept.rows == rows:
-            kept.length = 0
+            kept.clear()
             return kept
         del kept  # its memory may be what the new one needs
         return FixedKeysValues.empty(self.shape, rows, self.context)

@@ -48,6 +48,7 @@ class SentenceTask:
         angle: of ``rotate``, in degrees counter-clockwise; corners that come into sight are black.
         patches: ``inpaint`` with patches of an eighth of the side instead of one square.
         palette: of ``segment``: the background's colour, then those of the things.
+        things: of ``segment``: the numbers of things that have these colours, in their order; see `painted`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SentenceTask:
     angle: float = 90.0
     patches: bool = False
     palette: Sequence[Colour] = ()
+    things: Sequence[int] = ()
 
     def pair(self, picture: Image.Image, place: int, objects: IndexMap | None = None) -> tuple[Image.Image, Image.Image | None]:
         """What the model is shown of a square RGB picture, and the answer: None for ``segment`` without ``objects``.
@@ -64,7 +66,7 @@ class SentenceTask:
             objects: numbers of things at each pixel (side, side), 0 for none.
         """
         if self.name == "segment":
-            return picture, None if objects is None else painted(objects, self.palette)
+            return picture, None if objects is None else painted(objects, self.palette, self.things)
         return _PAIRS[self.name](self, picture, place)
 
 
@@ -133,11 +135,17 @@ def most_things() -> int:
     return len(MASK_COLOURS) + len(_further_colours()) - 1
 
 
-def painted(objects: IndexMap, colours: Sequence[Colour]) -> Image.Image:
-    """A map of object numbers (H, W) in the colours of a palette; things beyond its end begin again at its first thing."""
-    things = len(colours) - 1
-    numbers = np.where(objects > 0, (objects.astype(np.intp) - 1) % things + 1, 0)
-    return Image.fromarray(np.array(colours, np.uint8)[numbers])
+def painted(objects: IndexMap, colours: Sequence[Colour], things: Sequence[int] = ()) -> Image.Image:
+    """A map of object numbers (H, W) in the colours of a palette.
+
+    ``things`` are the numbers that have the colours after the first, which is the background's; others follow behind them. Things beyond
+    the palette's end begin again at its first thing.
+    """
+    found, where = np.unique(objects, return_inverse=True)
+    others = sorted({int(number) for number in found} - {0, *things})
+    places = {number: place % (len(colours) - 1) + 1 for place, number in enumerate([*things, *others])} | {0: 0}
+    chosen = np.array([colours[places[int(number)]] for number in found], np.uint8)
+    return Image.fromarray(chosen[where.reshape(objects.shape)])
 
 
 @functools.cache

@@ -103,7 +103,7 @@ backgrounds.
 **How it was made.** {first}
 U-Net and text encoder together, {plan.steps} steps of {plan.batch} pictures{kept}: velocity
 prediction under a schedule that ends in pure noise, {plan.drop:g} of the captions left out; AdamW, learning rate {plan.lr:g} with
-{plan.warmup} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
+{min(plan.warmup, plan.steps // 10)} steps of linear warm-up, then half a cosine to 0; moving average of the weights {plan.ema:g}.
 {calm}
 
     {plan.command(name, dtype)}

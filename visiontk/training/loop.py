@@ -205,6 +205,7 @@ class Loop:
                 if self.accelerator.is_main_process:
                     checkpoint.save(self.folder.best, {"step": self.step, "weights": network.state_dict()})
             self._write(line)
+            self._owed = False
         self._speed = time.perf_counter(), self.step
 
     def _readable(self, part: Batch) -> Batch:

@@ -154,7 +154,7 @@ Sentences on which it was not trained: framed in red what the model makes (greed
 It knows drawings of the hundred things of the world, one or two to a picture, before plain, striped, checked, mottled and graded
 backgrounds{_photos(plan)}. Masks show all things in one colour, and the background in another.
 
-**How it was made.** {_begun(plan)}{_continued(plan)} Each with {plan.warmup} steps of linear warm-up,
+**How it was made.** {_begun(plan)}{_continued(plan)} Each with {plan.warmup} steps of linear warm-up, at most a tenth of its own,
 then half a cosine to 0; moving average of the weights {plan.ema:g}.
 
     {plan.command(name, dtype)}

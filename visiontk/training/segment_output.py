@@ -130,6 +130,7 @@ def card(
     """README.md, with the front matter that the hub reads."""
     rows = "\n".join(f"| {measured} | {values['training']:.3f} | {values['held_out']:.3f} |" for measured, values in figures.items())
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    warmup = min(plan.warmup, (plan.steps - plan.heads_alone) // 10)  # as `Learner` has it
     start = "from nothing" if plan.model is None else f"on from {plan.model}"
     if plan.model is not None and plan.config is not None:
         start += f", whose weights {taken:.0%} of its own were at first,"
@@ -157,7 +158,7 @@ frame); the click is on the pixel of the object that is nearest to its middle. T
 first frame, are not asked for.
 
 **How it was made.** {_course(plan)};
-learning rate {plan.lr:g} with {plan.warmup} steps of linear warm-up, then half a cosine to 0; the matrices of its layers by Muon at
+learning rate {plan.lr:g} with {warmup} steps of linear warm-up, then half a cosine to 0; the matrices of its layers by Muon at
 {MUON:g} times that, all else by NAdamW; moving average of the weights {plan.ema:g}.
 Prompts are points, boxes and masks, with correction clicks where the answer is wrong. The losses are those of the SAM 2 paper,
 but for focal and dice, {FOCAL:g} to {DICE:g} where it has 20 to 1; beside them the encoder and the memory attention are asked

@@ -84,10 +84,10 @@ class Run:
         self.listener.begin(self.steps, self.step)
         try:
             while self.step < self.steps:
-                with self.hold():
+                with self.hold():  # with its line, which would be lost where the step is saved as done
                     self._advance()
-                if self.step % self.log_every == 0:
-                    self._log()
+                    if self.step % self.log_every == 0:
+                        self._log()
                 if self.step % SAVE_EVERY == 0:
                     with self.hold():
                         self._save()
