@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +36,12 @@ class Picture:
 class Frames:
     """A video, or a set of images, whose masks are maps of object numbers: ``00000.png`` and so on, by name without the suffix.
 
-    Where ``shown`` is given, the maps tell no numbers but where that object is: everything above 0.
+    Where ``shown`` names an object for a frame, its map tells no numbers but where that is: everything above 0.
     """
 
     name: str
     files: dict[str, Path]
-    shown: int | None = None
+    shown: Mapping[str, int] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         return sorted(self.files, key=in_order)
@@ -82,8 +83,8 @@ class Frames:
         from visiontk.metrics.regions import split
 
         found = self.map(frame)
-        if self.shown is not None:
-            found = (found > 0) * found.dtype.type(self.shown)
+        if frame in self.shown:
+            found = (found > 0) * found.dtype.type(self.shown[frame])
         return Picture(found.shape, split(found) if only is None else {only: found == only})
 
     def is_binary(self) -> bool:
@@ -91,9 +92,11 @@ class Frames:
         first = next((found for frame in self.names() if (found := self.map(frame)).any()), None)
         return first is not None and bool(((first == 0) | (first == BINARY)).all())
 
-    def numbers(self) -> set[int]:
-        """The objects of all frames. Raises UsageError."""
-        return {number for frame in self.names() for number in self.masks(frame, None).masks}
+    def numbers(self) -> dict[str, set[int]]:
+        """The objects of each frame; 255 beside others is none, but what nobody cares about. Raises UsageError."""
+        found = {frame: set(self.masks(frame, None).masks) for frame in self.names()}
+        others = set().union(*found.values()) - {BINARY}
+        return {frame: numbers - {BINARY} if others else numbers for frame, numbers in found.items()}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -100,21 +100,31 @@ def _noted(pairs: list[Pair], warn: Callable[[str], None]) -> list[Pair]:
 def _pairs(truth: Truth, predicted: Video) -> list[Pair]:
     if isinstance(truth, Folders):
         shift = int(truth.counts_from_0 and not predicted.counts_from_0)
-        predicted = _numbered(predicted, truth.name, lambda: {only + shift for only in truth.objects})
+        objects = frozenset(only + shift for only in truth.objects)
+        predicted = _numbered(predicted, truth.name, lambda frames: dict.fromkeys(frames, objects))
         return [Pair(truth, predicted, only, truth.names(only), False, shift) for only in truth.objects]
     if truth.is_binary():
         return [Pair(truth, _counted(predicted, truth.names()), None, truth.names(), True)]
-    return [Pair(truth, _counted(_numbered(predicted, truth.name, truth.numbers), truth.names()), None, truth.names(), False)]
+    return [Pair(truth, _counted(_numbered(predicted, truth.name, lambda _: _objects(truth)), truth.names()), None, truth.names(), False)]
 
 
-def _numbered(predicted: Video, name: str, wanted: Callable[[], set[int]]) -> Video:
+def _objects(truth: Frames) -> Mapping[str, Set[int]]:
+    """The objects that a mask of 0 and 255 may show on each frame: those of the video, or of the picture. Raises UsageError."""
+    found = truth.numbers()
+    if truth.are_images():
+        return found
+    return dict.fromkeys(found, frozenset[int]().union(*found.values()))
+
+
+def _numbered(predicted: Video, name: str, wanted: Callable[[Iterable[str]], Mapping[str, Set[int]]]) -> Video:
     """Masks of 0 and 255 show the one object that there is in truth, whatever its number. Raises UsageError where there are several."""
     if not isinstance(predicted, Frames) or not predicted.is_binary():
         return predicted
-    objects = wanted()
-    if len(objects) > 1:
-        raise UsageError(f"PRED shows one object of {name}, as 0 and 255, and GT has {len(objects)}; give maps of object numbers")
-    return replace(predicted, shown=next(iter(objects), None))
+    objects = wanted(predicted.files)
+    if several := next(((frame, numbers) for frame, numbers in objects.items() if len(numbers) > 1), None):
+        what = f"PRED shows one object of {name}, as 0 and 255, and GT has {len(several[1])} on {several[0]}"
+        raise UsageError(f"{what}; give maps of object numbers")
+    return replace(predicted, shown={frame: next(iter(numbers)) for frame, numbers in objects.items() if numbers})
 
 
 def _merge(picture: Picture) -> Masks:

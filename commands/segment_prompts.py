@@ -162,11 +162,12 @@ class Prompts:
         return f"the prompts {whose} are left out, as {self.span.tracked}"
 
     def _of_lines(self, lines: Sequence[Record]) -> list[Prompt]:
-        """What lines ask for, each on its own frame, of those that are tracked. Each is about one picture, of which that is frame 0."""
+        """What lines ask for, each on its own frame, of those that are tracked. Each is about a picture: its frame 0, or its own."""
         asked: list[Prompt] = []
         for number, line in enumerate(lines[self.span.start : self.span.stop], self.span.start):
             found = _from_json(line.get("prompts", []), f"the prompts of {line['path']}", number, loose=True)
-            asked += [replace(prompt, frame=prompt.frame or number) for prompt in found]
+            here = (0, line.get("frame"))  # of the picture, and of the video that it is a frame of
+            asked += [replace(prompt, frame=number if prompt.frame in here else prompt.frame) for prompt in found]
         return asked
 
     def of_picture(self, record: Record) -> tuple[list[Prompt], list[str] | None]:

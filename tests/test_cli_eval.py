@@ -539,3 +539,17 @@ def test_help_imports_neither_numpy_nor_torch() -> None:
         "assert main.load()(['eval', 'segment', '--help']) == 0; assert not {'numpy', 'torch'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_masks_of_0_and_255_show_the_object_of_their_own_picture_and_void_is_none(evaluate: Evaluate) -> None:
+    """As annotations of VOC have them: the number is the class, and 255 is around it."""
+    for name, number in (("cat", 8), ("dog", 12)):
+        truth = np.zeros((6, 8), np.uint8)
+        truth[1:5, 1:6] = 255
+        truth[2:4, 2:5] = number
+        save(f"gt/{name}.png", truth)
+        save(f"pred/{name}.png", ((truth == number) * 255).astype(np.uint8))
+    found = evaluate("pred", "gt").records
+    assert [line["mIoU"] for line in found if line.get("object") is None] == [1.0], found
+    one = evaluate("pred/cat.png", "gt/cat.png")
+    assert one.code == 0 and one.records[-1]["mIoU"] == 1.0

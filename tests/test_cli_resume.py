@@ -287,6 +287,14 @@ def test_a_picture_whose_line_is_torn(classify: Run, pictures: list[str]) -> Non
     assert ["error" in record["classify"] for record in read(Path("out.jsonl"))] == [False] * 3
 
 
+def test_the_first_picture_whose_line_is_torn(classify: Run, pictures: list[str]) -> None:
+    arguments = [*pictures, "--attention", "-o", "out", "--resume", "out.jsonl"]
+    assert classify(pictures[0], *arguments[3:]).code == 0
+    Path("out.jsonl").write_bytes(Path("out.jsonl").read_bytes()[:40])
+    assert classify(*arguments).code == 0
+    assert ["error" in record["classify"] for record in read(Path("out.jsonl"))] == [False] * 3
+
+
 def test_the_first_picture_of_a_run_without_a_line(classify: Run, pictures: list[str]) -> None:
     arguments = ["--attention", "-o", "out"]
     Path("out.jsonl").touch()

@@ -1081,6 +1081,41 @@ def test_frames_that_an_earlier_stage_named_are_tracked_as_one_sequence(run: Run
     assert "name clip.mp4 itself to track through it, take --sequence, or" in error(refused[0])[1]
 
 
+@pytest.mark.parametrize("frame", [0, 6])
+def test_a_prompt_of_a_line_may_name_the_frame_that_the_line_is_of(
+    run: Run, trackers: list[ColourTracker], valid: Valid, frame: int
+) -> None:
+    lines: list[dict[str, Any]] = [{"path": save_clip("clip.mp4"), "frame": number} for number in range(4, FRAMES)]
+    lines[2]["prompts"] = [{"frame": frame, "points": [[60, 34]]}]
+    records = valid(run("segment", "--sequence", stdin=send(lines)))
+    assert [record["frame"] for record in records if boxes(record)] == list(range(6, FRAMES))
+
+
+def test_what_is_about_no_picture_does_not_end_a_sequence(run: Run, trackers: list[ColourTracker]) -> None:
+    lines: list[dict[str, Any]] = [{"path": save_clip("clip.mp4"), "frame": number} for number in range(6)]
+    between = send(lines[:3]) + b'\n{"note": 1}\n{"path": \n' + send(lines[3:])
+    result = run("segment", "--sequence", "-p", red_at(0), stdin=between)
+    found = {record.get("frame"): record for record in result.records}
+    assert result.code == 3 and len(trackers[-1].asked) == 1
+    assert [boxes(found[number]) for number in range(6)] == [{1: box("red", number)} for number in range(6)]
+    assert {"note": 1} in result.records and any("input" in record for record in result.records)
+
+
+def test_frames_of_an_animation_that_lines_name_are_tracked_as_one_sequence(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
+    lines: list[dict[str, Any]] = [{"path": save_animation("a.gif", 8), "frame": number} for number in (1, 2, 4, 7)]
+    records = valid(run("segment", "--sequence", "-p", "point:13,13", stdin=send(lines)))
+    assert len(trackers[-1].asked) == 1 and [record["frame"] for record in records] == [1, 2, 4, 7]
+    assert [boxes(record)[1] for record in records] == [box("red", number) for number in (1, 2, 4, 7)]
+
+
+def test_the_overlay_of_frames_of_a_video_has_their_times(run: Run, trackers: list[ColourTracker]) -> None:
+    from visiontk.media.video import read_frames
+
+    lines = [{"path": save_clip("clip.mp4"), "frame": number} for number in range(0, FRAMES, 2)]
+    assert run("segment", "--sequence", "-p", red_at(0), "-o", "overlay.mp4", stdin=send(lines)).code == 0
+    assert [frame.time for frame in read_frames("overlay.mp4")] == pytest.approx([number / 10 for number in range(0, FRAMES, 2)], abs=1e-3)
+
+
 def test_lines_of_a_sequence_that_breaks_keep_what_an_earlier_stage_found(run: Run, trackers: list[ColourTracker], valid: Valid) -> None:
     for number in range(4):
         picture(number).save(f"{number}.png")

@@ -688,3 +688,17 @@ def test_pictures_of_one_name_with_other_objects_are_told_of_as_well(tiny_sam2: 
     assert code == 0, drawn
     assert names("out") == ["contact-sheet.jpg", "q-binary-1-2.png", "q-binary-1.png", "q-binary-4.png"]
     assert "a binary mask is in out/q-binary-1.png" in drawn and "binary masks are in out/q-binary-*.png" in drawn
+
+
+def test_what_stands_behind_the_last_dot_of_a_folder_is_its_name(run: Run, trackers: list[ColourTracker]) -> None:
+    names = ["2024.01.05", "2024.01.06", "other/2024.01.06"]
+    for name in names:
+        Path(name).mkdir(parents=True)
+        for number in range(3):
+            picture(number).save(f"{name}/{number:05d}.png")
+    assert run("segment", *names, *POINTS, "--save", "masks,npz", "-o", "out/").code == 0
+    made = sorted(path.name for path in Path("out").iterdir())
+    assert [name for name in made if "npz" not in name] == ["2024.01.05", "2024.01.06", "2024.01.06-2"]
+    assert [name for name in made if "npz" in name] == ["2024.01.05-masks.npz", "2024.01.06-masks-2.npz", "2024.01.06-masks.npz"]
+    measured = run("eval", "segment", "out/2024.01.05", "out/2024.01.05")
+    assert measured.code == 0 and measured.records[-1]["J&F"] == 1

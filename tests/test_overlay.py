@@ -187,6 +187,14 @@ def test_boxes_are_frames_on_the_edges() -> None:
 # --- contact sheets
 
 
+def test_a_tall_strip_is_no_wider_and_at_most_four_times_as_tall_as_a_cell() -> None:
+    strip = Image.new("RGB", (100, 25_000), (200, 0, 0))
+    sheet = contact_sheet([strip, strip], ["a", "b"], columns=2, width=100)
+    assert 200 < sheet.width < 260 and 400 < sheet.height < 460
+    found = (pixels(sheet) == (200, 0, 0)).all(-1)
+    assert found.sum() == 2 * 2 * 400, "two strips of 2 x 400"
+
+
 def test_pictures_stand_in_rows_with_their_captions() -> None:
     pictures = [Image.new("RGB", (200, 100), (250, 0, number)) for number in range(5)]
     sheet = contact_sheet(pictures, [f"frame {number}" for number in range(5)], columns=2, width=100)

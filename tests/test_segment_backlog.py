@@ -55,6 +55,20 @@ def test_a_file_is_read_again_and_the_lines_are_the_same(
     assert cutouts() == made
 
 
+def test_frames_that_lines_name_are_read_again_while_they_are_read_ahead(
+    run: Run, trackers: list[ColourTracker], most: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_clip("clip.mp4", 60)
+    lines = "".join(f'{{"path": "clip.mp4", "frame": {number}}}\n' for number in range(60)).encode()
+    arguments = ("segment", "--sequence", "-p", red_at(30), "--direction", "both")
+    wanted = run(*arguments, stdin=lines)
+    most.clear()
+    monkeypatch.setattr(spool, "ROOM", 1)
+    found = run(*arguments, stdin=lines)
+    assert (found.code, len(found.records), max(most)) == (0, 60, 1)
+    assert [record["segment"]["objects"] for record in found.records] == [record["segment"]["objects"] for record in wanted.records]
+
+
 def test_a_file_that_comes_through_a_pipe_waits_as_a_whole(
     run: Run, trackers: list[ColourTracker], most: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,14 +80,14 @@ class Naming:
         Raises:
             ItemError: ``exists``, a file of that name is there and may not be replaced, or is the item itself.
         """
-        chosen = self._chosen(self._wanted(record, index, kind, suffix, values))
+        chosen = self._chosen(self._wanted(record, index, kind, suffix, values), suffix)
         if is_same(chosen, record.get("path")):
             raise ItemError("exists", f"{chosen} is what was read; choose another place with -o")
         return chosen
 
     def name(self, record: Record, index: int, kind: str, suffix: str, **values: str) -> Path:
         """As `path`, whether there is such a file or not."""
-        return self._unused(self._wanted(record, index, kind, suffix, values))
+        return self._unused(self._wanted(record, index, kind, suffix, values), suffix)
 
     def free_name(self, record: Record, index: int, kind: str, suffix: str) -> Path | None:
         """The name that comes first, where nothing of this run has it; it stays free."""
@@ -96,12 +96,13 @@ class Naming:
 
     def path_for(self, data: bytes, record: Record, index: int, kind: str, suffix: str) -> Path:
         """As `path`, where what it will hold is known: a file that holds just this is not in the way."""
-        return self._chosen(self._wanted(record, index, kind, suffix, {}), data)
+        return self._chosen(self._wanted(record, index, kind, suffix, {}), suffix, data)
 
     def _wanted(self, record: Record, index: int, kind: str, suffix: str, values: dict[str, str]) -> Path:
         path = str(record.get("path", "item"))
         about = Path("stdin" if path == "-" else path)
-        values |= {"stem": _short(about.stem), "name": _short(about.name), "parent": _parent(about), "kind": kind}
+        stem = about.name if os.path.isdir(path) else about.stem  # noqa: PTH112  a folder's name has no suffix, and Path.is_dir may raise
+        values |= {"stem": _short(stem), "name": _short(about.name), "parent": _parent(about), "kind": kind}
         values |= {"frame": str(record.get("frame", 0)), "index": f"{index:06d}"}
         behind = kind if self.kind_behind else ""
         if self.out and "{" in self.out:
@@ -119,10 +120,10 @@ class Naming:
         frame = f"-{record['frame']:06d}" if "frame" in record else ""
         return Path(self.out or DEFAULT_FOLDER) / f"{values['stem']}{frame}{kind and '-'}{kind}{suffix}"
 
-    def _chosen(self, wanted: Path, data: bytes | None = None) -> Path:
-        chosen = self._unused(wanted)
+    def _chosen(self, wanted: Path, suffix: str, data: bytes | None = None) -> Path:
+        chosen = self._unused(wanted, suffix)
         while self.aside and not self._may_write(chosen, data):
-            chosen = self._unused(wanted)
+            chosen = self._unused(wanted, suffix)
         if not self._may_write(chosen, data):
             raise ItemError("exists", f"{chosen} exists; pass --overwrite, or choose another place with -o")
         return chosen
@@ -132,11 +133,13 @@ class Naming:
             return True
         return (self._left_over is not None and self._left_over(path)) or (data is not None and holds(path, data))
 
-    def _unused(self, wanted: Path) -> Path:
+    def _unused(self, wanted: Path, suffix: str) -> Path:
+        """The name, or with a number before its suffix; a folder's has none, whatever stands behind its last dot."""
         path = wanted
         while path in self._used:  # more than once only where another item is called like a numbered one
             self._used[wanted] += 1
-            path = wanted.with_stem(f"{wanted.stem}-{self._used[wanted]}")
+            numbered = f"-{self._used[wanted]}"
+            path = wanted.with_stem(wanted.stem + numbered) if suffix else wanted.with_name(wanted.name + numbered)
         self._used[path] = 1
         return path
 

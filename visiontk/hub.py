@@ -224,7 +224,7 @@ def configuration(repo: str) -> Path:
 def _asking(repo: str) -> Iterator[None]:
     """What goes wrong between here and the hub, as `ModelUnavailable`."""
     # HTTPError is that of whatever client this version has: what breaks off while bytes come is one, and no OSError.
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
     if not answers():
         raise HubUnreachable(f"{repo} is not cached and the model hub cannot be had; where it can, run: visiontk models pull {repo}")

@@ -31,7 +31,7 @@ class Held:
         files: artefacts that the lines name.
         goes_on: whether there is such a file, if only an empty one.
         written: when the last line was written, as `os.stat` has it; of an empty file, when it was made. Where a torn line came after it,
-            when what it names was.
+            when what it names was, and 0 where that is nothing: what is in the way of the torn line's item was made for it.
         identify: 16 bytes that tell items apart.
     """
 
@@ -109,7 +109,7 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
                 last = line
         if file.stat().st_size > whole:
             os.truncate(file, whole)
-            held.written = _when_made(last, stage) or held.written  # the torn line was begun after the files that it would have named
+            held.written = _when_made(last, stage)  # the torn line was begun after the files that it would have named
             os.utime(file, (status.st_atime, held.written))  # or it would be lost for a run after this one
     except FileNotFoundError:
         return held
@@ -148,11 +148,11 @@ def files_of(value: Record) -> Iterator[str]:
             yield from (file for file in (found if isinstance(found, list) else [found]) if isinstance(file, str))
 
 
-def _when_made(line: bytes, stage: str) -> float | None:
-    """When the newest of the artefacts was written that a line names; None where it names none that is there."""
+def _when_made(line: bytes, stage: str) -> float:
+    """When the newest of the artefacts was written that a line names; 0 where it names none that is there."""
     value = decode(line).get(stage) if line else None
     times = [os.stat(name).st_mtime for name in files_of(value) if os.path.lexists(name)] if isinstance(value, dict) else []  # noqa: PTH116
-    return max(times, default=None)
+    return max(times, default=0.0)
 
 
 def _check_torn(line: bytes, stage: str, file: Path, *, first: bool) -> None:

@@ -17,7 +17,7 @@ from . import listing
 from .errors import ItemError
 from .media import clips, files, images, pipes, sniff, video
 from .media.clips import Clip
-from .records import Item, Record, decode, failed
+from .records import Failing, Item, Record, decode, failed
 
 _GIF_TICK_S = 0.01
 
@@ -180,18 +180,33 @@ def _are_a_video(folder: str, paths: Sequence[str], reading: Reading) -> bool:
 
 def _joined(items: Iterable[Item[Any]], reading: Reading, *, in_order: bool) -> Iterator[Item[Any]]:
     """Picture files that come one after the other as one clip, but for animations, each of which is one; ``in_order`` sorts them by the
-    numbers in their names.
+    numbers in their names. What is about no picture, or is known to fail, comes before the clip and does not end it.
     """
-    for part, group in itertools.groupby(items, key=_part):
-        if part is not None:
-            frames = list(group)
-            if in_order:
-                frames.sort(key=lambda item: clips.in_order(item.record["path"]))
-            elif reading.notice and not _rising(frames):
-                reading.notice("the pictures come as they are named, not by their numbers; quote a pattern to have it sorted")
-            yield _sequence({"path": part or os.path.dirname(frames[0].record["path"]) or "."}, frames)  # noqa: PTH120
+    frames: list[Item[Any]] = []
+    of: str | None = None
+    for item in items:
+        if item.load is None or isinstance(item.load, Failing):
+            yield item
+            continue
+        part = _part(item)
+        if frames and part != of:
+            yield _clip_of(frames, of, reading, in_order=in_order)
+            frames = []
+        of = part
+        if part is None:
+            yield item
         else:
-            yield from group
+            frames.append(item)
+    if frames:
+        yield _clip_of(frames, of, reading, in_order=in_order)
+
+
+def _clip_of(frames: list[Item[Any]], part: str | None, reading: Reading, *, in_order: bool) -> Item[Clip]:
+    if in_order:
+        frames.sort(key=lambda item: clips.in_order(item.record["path"]))
+    elif reading.notice and not _rising(frames):
+        reading.notice("the pictures come as they are named, not by their numbers; quote a pattern to have it sorted")
+    return _sequence({"path": part or os.path.dirname(frames[0].record["path"]) or "."}, frames)  # noqa: PTH120
 
 
 def _part(item: Item[Any]) -> str | None:
@@ -208,8 +223,12 @@ def _rising(frames: Sequence[Item[Any]]) -> bool:
 
 
 def _sequence(record: Record, frames: Sequence[Item[Any]]) -> Item[Clip]:
-    pictures = [frame.load.image for frame in frames if isinstance(frame.load, _Picture | _VideoFrame)]
-    return Item(record, lambda: clips.from_pictures(pictures, [frame.record for frame in frames]))
+    lines = [frame.record for frame in frames]
+    of_video = [frame.load for frame in frames if isinstance(frame.load, _VideoFrame)]
+    if of_video:
+        return Item(record, lambda: clips.from_frames(of_video[0].frames, [frame.number for frame in of_video], lines))
+    pictures = [frame.load.image for frame in frames if isinstance(frame.load, _Picture)]
+    return Item(record, lambda: clips.from_pictures(pictures, lines))
 
 
 def _from_glob(pattern: str, reading: Reading) -> Iterator[Item[Image]]:
@@ -284,16 +303,19 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _VideoFrame:
-    """Loads a frame of a video, as lines name them; in their order all come of one pass."""
+    """Loads a frame of a video or an animation, as lines name them; `_sequence` reads several in one pass."""
 
     path: str
     number: int
-    cursor: clips.Cursor
 
-    def image(self) -> Image:
-        return self.cursor.frame(self.path, self.number)
+    def __call__(self) -> Image:
+        return clips.Cursor(lambda _: self.frames()).at(self.path, self.number).image
 
-    __call__ = image
+    def frames(self) -> Iterator[video.VideoFrame]:
+        """All of its file."""
+        if listing.suffix(self.path) in video.VIDEO_SUFFIXES or _is_video(self.path):
+            return video.read_frames(self.path)
+        return clips.from_animation(_read(self.path)).read(0)
 
 
 def _read(path: str) -> bytes:
@@ -349,12 +371,11 @@ def _from_record(line: bytes, reading: Reading, cursor: clips.Cursor) -> Iterato
         yield failed(record, ItemError("refused", "a frame of what a URL names would be fetched anew for each line; download it first"))
     elif "frame" not in record:
         yield from (Item({**record, **item.record}, item.load) for item in from_name(path, reading))
+    elif reading.whole and reading.sequence:
+        yield Item(record, _VideoFrame(path, record["frame"]))
     elif listing.suffix(path) in video.VIDEO_SUFFIXES or _is_video(path):
-        if reading.whole and reading.sequence:
-            yield Item(record, _VideoFrame(path, record["frame"], cursor))
-            return
         try:
-            image = cursor.frame(path, record["frame"])
+            image = cursor.at(path, record["frame"]).image
         except ItemError as error:
             yield failed(record, error)
         else:

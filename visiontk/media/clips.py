@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -121,6 +121,20 @@ def from_pictures(pictures: Sequence[Callable[[], Image.Image]], lines: Sequence
     return Clip(read, lambda: len(pictures), lines=lines, roughly=lambda: len(pictures))
 
 
+def from_frames(read_all: Callable[[], Iterator[VideoFrame]], numbers: Sequence[int], lines: Sequence[Line]) -> Clip:
+    """Those frames of a video that have the ``numbers``, at their own times, and what the record of each says.
+
+    ``read_all`` opens the video and gives all its frames. Each reading opens it for itself.
+    """
+
+    def read(start: int) -> Iterator[VideoFrame]:
+        cursor = Cursor(lambda _: read_all())
+        for index in range(start, len(numbers)):
+            yield replace(cursor.at("", numbers[index]), index=index)
+
+    return Clip(read, lambda: len(numbers), lines=lines, roughly=lambda: len(numbers))
+
+
 def are_frames(names: Sequence[str]) -> bool:
     """Whether the files of a folder are named like the frames of one video: all with the same beginning, then each with its own number."""
     matches = [_NUMBERED.fullmatch(os.path.splitext(name)[0]) for name in names]  # noqa: PTH122  runs once per file
@@ -141,19 +155,24 @@ def _sortable(number: re.Match[str]) -> str:
 
 
 class Cursor:
-    """Frames of videos by number; frames that are asked for in order are decoded once, in one pass."""
+    """Frames of videos by number; frames that are asked for in order are decoded once, in one pass.
 
-    def __init__(self) -> None:
-        self._path = ""
+    ``read`` opens a video, as `video.read_frames` does.
+    """
+
+    def __init__(self, read: Callable[[str], Iterator[VideoFrame]] = video.read_frames) -> None:
+        self._read = read
+        self._path: str | None = None
         self._next = 0
-        self._frames: Iterator[video.VideoFrame] = iter(())
+        self._frames: Iterator[VideoFrame] = iter(())
 
-    def frame(self, path: str, index: int) -> Image.Image:
+    def at(self, path: str, index: int) -> VideoFrame:
+        """Raises ``ItemError``: ``no_frame``, or as ``read`` does."""
         if path != self._path or index < self._next:
-            self._path, self._next, self._frames = path, 0, video.read_frames(path)
+            self._path, self._next, self._frames = path, 0, self._read(path)
         for frame in self._frames:
             self._next = frame.index + 1
             if frame.index == index:
-                return frame.image
-        self._path = ""
+                return frame
+        self._path = None
         raise ItemError("no_frame", f"the video has no frame {index}")

@@ -96,13 +96,14 @@ def overlay(
 
 
 def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], columns: int | None = None, width: int = 320) -> Image.Image:
-    """``images``, each scaled to ``width`` pixels and with its caption under it, in rows of ``columns`` (default: a sheet about 3:2).
+    """``images``, each scaled to ``width`` pixels, or a tall one to four times as many in height, and with its caption under it, in rows of
+    ``columns`` (default: a sheet about 3:2).
 
     Captions too long for the width are cut with an ellipsis. Raises ``ValueError`` for no images, or another number of captions.
     """
     if not images or len(images) != len(captions):
         raise ValueError("a contact sheet needs an image, and a caption for each")
-    small = [image.convert("RGB").resize((width, max(1, round(image.height * width / image.width)))) for image in images]
+    small = [image.convert("RGB").resize(_fitted(image, width, 4 * width)) for image in images]
     height = max(image.height for image in small)
     font = lettering(max(11, width // 24))
     band = round(font.size * 1.7)
@@ -111,13 +112,19 @@ def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], column
     cells = []
     for image, caption in zip(small, captions, strict=True):
         cell = Image.new("RGB", (width, height + band), _WHITE)
-        cell.paste(image, (0, height - image.height))
+        cell.paste(image, ((width - image.width) // 2, height - image.height))
         ImageDraw.Draw(cell).text((2, height + band / 2), shortened(caption, font, width - 4), fill=_INK, font=font, anchor="lm")
         cells.append(cell)
     return grid(cells, columns, pad=max(6, width // 32))
 
 
 # --- the parts
+
+
+def _fitted(image: Image.Image, width: int, height: int) -> tuple[int, int]:
+    """The size of a picture as large as fits."""
+    scale = min(width / image.width, height / image.height)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 
 
 def _unit(picture: Image.Image) -> float:
