@@ -136,7 +136,7 @@ def thinned(
                 place, alone = places.get(own, 0), 0
                 places[own] = place + 1
             number, between = divmod(place, step)
-            if (broken or not between) and (frames is None or number < frames):  # nothing was to be left out by failing
+            if (broken or not between) and (frames is None or number < frames):  # what fails is not what a stride leaves out
                 yield item
             elif frames is not None and number >= frames and video == name:
                 break  # the rest of the video need not be decoded

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
+from weakref import finalize
 
 from visiontk.errors import ItemError, OutputError, UsageError
 from visiontk.records import Record, encode
+from visiontk.resume import claim
 
 from . import interrupts
 
@@ -62,7 +64,7 @@ def choose(
     name = form(requested, resume)
     check(requested, resume, out)
     if resume:
-        return name, JsonLines(_open_for_append(resume), str(resume))
+        return name, JsonLines.going_on(resume)
     if out == "-":
         return "bytes", Nothing()
     if name == "jsonl":
@@ -102,6 +104,16 @@ class JsonLines:
 
     def __init__(self, descriptor: int, name: str) -> None:
         self._out = _Out(descriptor, name)
+
+    @classmethod
+    def going_on(cls, file: Path) -> Self:
+        """Behind what the file holds. No other run can write to it before this writer is gone. Raises OutputError, UsageError."""
+        descriptor = _open_for_append(file)
+        made = cls(descriptor, str(file))
+        finalize(made, os.close, descriptor)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            claim(descriptor, file)
+        return made
 
     def write(self, record: Record) -> None:
         self._out.write(encode(record))

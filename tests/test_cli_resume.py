@@ -256,6 +256,22 @@ def test_signals_that_come_in_pairs_are_one(tiny_model: TinyModel) -> None:
         assert file["features"].shape[0] == 1
 
 
+def test_a_second_run_waits_its_turn_and_the_first_goes_on(tiny_model: TinyModel, tmp_path: Path, classify: Run) -> None:
+    names = [solid(f"{number}.png", (60 * number, 90, 200)) for number in range(3)]
+    first = start(tiny_model, "--resume", "out.jsonl", cwd=tmp_path, stdin=subprocess.PIPE)
+    assert first.stdin
+    first.stdin.write(names[0].encode() + b"\n")
+    first.stdin.flush()
+    wait_for(tmp_path / "out.jsonl", 1, first)
+    second = classify(*names, "--resume", "out.jsonl")
+    assert (second.code, second.error) == (2, "another run is writing to out.jsonl; wait until it ends, or name another file")
+    first.stdin.write("\n".join(names[1:]).encode())
+    first.stdin.close()
+    assert first.wait(60) == 0
+    assert classify(*names, "--resume", "out.jsonl").code == 0
+    assert [record["path"] for record in read(Path("out.jsonl"))] == names
+
+
 # What a stopped run wrote of an item whose line it wrote no more is made again
 
 

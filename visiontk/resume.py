@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -15,6 +16,8 @@ from .errors import ItemError, OutputError, UsageError
 from .records import Item, Record, decode, encode
 
 Note = Callable[[bytes, Record], None]
+# What file systems answer that have no locks; NFS may have them for files that are open for writing alone.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 
 
 @dataclass
@@ -88,7 +91,7 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
     what each line is known by, and the line.
 
     Raises:
-        UsageError: the file is not one that this stage wrote.
+        UsageError: the file is not one that this stage wrote, or another run is writing to it.
         OutputError: the file cannot be read or repaired.
     """
     held = Held(identify=identify)
@@ -100,6 +103,7 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
         held.goes_on, held.written = True, status.st_mtime
         last = b""
         with file.open("rb") as lines:
+            claim(lines.fileno(), file)  # until it is read
             for number, line in enumerate(lines, 1):
                 if not line.endswith(b"\n"):
                     _check_torn(line, stage, file, first=not whole)
@@ -116,6 +120,23 @@ def read_held(file: Path, stage: str, identify: Callable[[Record], bytes] = iden
     except OSError as error:
         raise OutputError(f"cannot resume from {file}: {error.strerror}; name a file that can be read and written") from error
     return held
+
+
+def claim(descriptor: int, file: Path) -> None:
+    """Keep other runs from writing to a file as long as it is open here: of two that go on with it each item would have two lines.
+
+    Raises:
+        UsageError: another run has it open.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"another run is writing to {file}; wait until it ends, or name another file") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _hold(held: Held, line: bytes, stage: str, where: str, note: Note | None = None) -> None:
@@ -151,7 +172,7 @@ def files_of(value: Record) -> Iterator[str]:
 def _when_made(line: bytes, stage: str) -> float:
     """When the newest of the artefacts was written that a line names; 0 where it names none that is there."""
     value = decode(line).get(stage) if line else None
-    times = [os.stat(name).st_mtime for name in files_of(value) if os.path.lexists(name)] if isinstance(value, dict) else []  # noqa: PTH116
+    times = [os.stat(name).st_mtime for name in files_of(value) if os.path.exists(name)] if isinstance(value, dict) else []  # noqa: PTH110, PTH116
     return max(times, default=0.0)
 
 
