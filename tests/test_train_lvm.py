@@ -495,6 +495,7 @@ def test_figures_and_film_strips_of_a_folder(tmp_path: Path, whole: tuple[Path, 
     write_report(tmp_path, PLAN, found, seconds=60, started=started())
     card = (tmp_path / "README.md").read_text("utf-8")
     assert f"{found['mask analogies']['miou']:.3f}" in card and "--steps 2 --vqgan-steps 2 --decoder-steps 2 --codes 32" in card
+    assert "the pictures of pairs, weighs 0.2 in its loss" in card
     with Image.open(tmp_path / "samples.png") as strips, Image.open(tmp_path / "curves.png") as curves:
         assert strips.size == (2 + 17 * 70, 2 + 12 * 70) and curves.width > curves.height
 

@@ -17,7 +17,7 @@ from visiontk.runtime import Runtime, Started
 
 from .curves import read_metrics
 from .learner import MUON
-from .lvm_learn import Parts
+from .lvm_learn import UNFORETOLD, Parts
 from .lvm_measure import SEED, continued, pictures
 from .lvm_plan import LvmPlan
 from .lvm_world import FRAMES, sentences
@@ -192,4 +192,5 @@ def _continued(plan: LvmPlan) -> str:
         return ""
     whose = "Its LLaMA was trained further" if plan.model else "Then the LLaMA on its codes"
     optimiser = f"its hidden matrices by Muon at {MUON:g} times that, all else by NAdamW"
-    return f" {whose}, {plan.steps} steps of {plan.batch} sentences, learning rate {plan.lr:g}, {optimiser}."
+    weights = f"What is drawn by chance, the first frame of a clip and the pictures of pairs, weighs {UNFORETOLD:g} in its loss."
+    return f" {whose}, {plan.steps} steps of {plan.batch} sentences, learning rate {plan.lr:g}, {optimiser}. {weights}"
