@@ -82,12 +82,11 @@ def test_what_is_bundled_has_the_parameters_that_are_stated(entry: catalog.Entry
 def test_the_figure_of_the_bundled_segmenter_is_that_of_its_card_by_the_command_that_is_named() -> None:
     [entry] = [entry for entry in BUNDLED if entry.task == "segment"]
     card = Path(str(resources.files("visiontk").joinpath(str(entry.bundled), "README.md"))).read_text("utf-8")
-    pictures = re.search(r"pictures, one click: mIoU \| ([\d.]+) \|", card)
-    clips = re.search(r"Over (\d+) clips, .*: ([\d.]+) by a click", card)
-    assert pictures and clips
-    iou, jf = (f"{100 * float(figure):.0f} %" for figure in (pictures[1], clips[2]))
-    assert entry.figure == f"tiny world mIoU {iou} by a click, J&F {jf} over {clips[1]} clips"
-    assert entry.source.endswith(f"python -m tests.quality.test_tiny_sam2 {clips[1]}")
+    found = re.search(r"Over (\d+), .*: pictures ([\d.]+) by a click .*, clips ([\d.]+) by a click", card)
+    assert found
+    iou, jf = (f"{100 * float(figure):.0f} %" for figure in found.groups()[1:])
+    assert entry.figure == f"tiny world mIoU {iou} by a click, J&F {jf} over {found[1]} of each"
+    assert entry.source.endswith(f"python -m tests.quality.test_tiny_sam2 {found[1]}")
 
 
 def test_the_bundled_photo_model_has_its_licence_in_the_notice() -> None:
