@@ -43,7 +43,7 @@ def table(material: Material, tokens: int, rounds: int) -> Table:
         rows.append([name, middle(taken, 2), spread(taken, 2), gain, f"{min(contexts[name])} to {max(contexts[name])}"])
     note = (
         f"{count} frames of {tokens} tokens, which is once around: the context of {most} frames is full every {count} frames. Whole "
-        f"frames, with what is read before them; {rounds} rounds by turns, medians."
+        f"frames, with what is read before them; rounds by turns: {rounds}, medians."
     )
     columns = ["", "seconds a frame", "lowest to highest", "times as fast", "frames before it"]
     return Table(f"Frames past the context: {material.where}", columns, rows, [note])
