@@ -67,7 +67,10 @@ def frames_of(path: str | Path) -> int:
 
 
 def alike(made: bytes, wanted: bytes) -> bool:
-    """Whether files are equal, or films of the same frames: x264 rounds now and then differently from the same pictures."""
+    """Whether files are equal, or films of the same frames: x264 rounds now and then differently from the same pictures.
+
+    Of films a few pixels of a frame may differ by much. A square that is where it was a frame before differs in twenty, its outline aside.
+    """
     if made[4:8] != b"ftyp":
         return made == wanted
     import io
@@ -77,7 +80,8 @@ def alike(made: bytes, wanted: bytes) -> bool:
     films = [list(read_frames(io.BytesIO(data))) for data in (made, wanted)]
     pixels = [np.stack([np.asarray(frame.image, int) for frame in film]) for film in films]
     times = [[frame.time for frame in film] for film in films]
-    return times[0] == times[1] and int(np.abs(pixels[0] - pixels[1]).max()) <= 16
+    others = (np.abs(pixels[0] - pixels[1]).max(-1) > 16).sum((1, 2))
+    return times[0] == times[1] and int(others.max()) <= 8
 
 
 def mix() -> list[str]:
