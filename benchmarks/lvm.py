@@ -46,7 +46,8 @@ def _decoding(options: argparse.Namespace, runtime: Runtime, contexts: list[int]
             for table in tables(material, contexts, options.tokens, options.rounds):
                 print(table.markdown(), flush=True)
         if options.only != "decoding":
-            print(lvm_sliding.table(material, FRAME, options.rounds).markdown(), flush=True)
+            rounds = options.rounds if options.only else 1  # each takes minutes, which the plain run has not for several
+            print(lvm_sliding.table(material, FRAME, rounds).markdown(), flush=True)
 
 
 def _frames(size: str, runtime: Runtime, contexts: list[int], rounds: int) -> None:
