@@ -49,7 +49,7 @@ def segment(
         typer.Option(
             "--direction",
             help="Where objects are followed from the prompted frame: on to the end, back to the start, or both. "
-            "For backward and both, the frames up to it wait in a temporary file, of a pipe all of them.",
+            "For backward and both, the frames up to it wait in a temporary file, those of a pipe as the bytes that came.",
         ),
     ] = Direction.forward,
     start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to track; the first of all is 0.")] = 0,

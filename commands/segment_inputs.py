@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from visiontk.resume import Held
 from . import running, segment_prompts
 from .segment_clip_files import ClipFiles
 from .segment_outputs import Artefacts, Seen
-from .segment_prompts import Prompts
+from .segment_prompts import Prompts, Span
 from .segment_rows import Rows
 from .segment_tracking import Job, Tracked, no_frame, no_start, track
 
@@ -121,8 +121,9 @@ class Run:
                 self._check_live(item.record, len(held))
             _check_end(clip, found, self.prompts.span.start)
             with (
-                closing(stream.ahead(clip.read(at), FRAMES_AHEAD)) as frames,  # type: ignore[type-var]
-                closing(self._tracked(item, clip, found, frames, len(held))) as answers,
+                _for_the_way_back(clip, self.prompts.span) as video,
+                closing(stream.ahead(video.read(at), FRAMES_AHEAD)) as frames,  # type: ignore[type-var]
+                closing(self._tracked(item, video, found, frames, len(held))) as answers,
             ):
                 for tracked, seen, record, files in answers:
                     at, come = tracked.frame.index + 1, True
@@ -151,7 +152,7 @@ class Run:
         del first  # or it would be kept for as long as the video takes
         last = job.turn if span.direction == "backward" and not job.nothing else span.end
         with ClipFiles(self.artefacts, item.record, self.count - held, clip, span.start, last, held) as files:
-            for tracked in track(self.segmenter, frames, job, clip.beside):
+            for tracked in track(self.segmenter, frames, job, clip.beside, clip.enough):
                 index, image = tracked.frame.index, tracked.frame.image
                 here = [prompt for prompt in wanted if prompt.frame == index]
                 seen = Seen(image, tracked.objects, [_value(one) for one in tracked.objects], here)
@@ -209,6 +210,11 @@ class Run:
 
 def _itself(payload: Image | Clip) -> Image | Clip:
     return payload
+
+
+def _for_the_way_back(clip: Clip, span: Span) -> AbstractContextManager[Clip]:
+    """The clip so that what is tracked backward can be read again, where that is possible: a pipe's bytes are kept on disk."""
+    return nullcontext(clip) if span.direction == "forward" or clip.taped is None else clip.taped()
 
 
 def _check_end(clip: Clip, found: Sequence[Prompt], start: int) -> None:

@@ -72,6 +72,12 @@ class Job:
         frames = [prompt.frame for prompt in (self.prompts if self.span.direction == "backward" else self.starts())]
         return max(frames + ([] if self.auto_frame is None else [self.auto_frame]))
 
+    @property
+    def one_way(self) -> bool:
+        """Whether no frame is tracked backward."""
+        span = self.span
+        return self.nothing or span.direction == "forward" or (span.direction == "both" and self.turn == span.start)
+
     def starts(self) -> list[ObjectPrompt]:
         """Of each object the first prompt."""
         by_object = {prompt.object_id: prompt for prompt in sorted(self.prompts, key=lambda prompt: -prompt.frame)}
@@ -152,7 +158,11 @@ def _counted_so(pictures: bool) -> str:
 
 
 def track(
-    segmenter: Segmenter, frames: Iterator[VideoFrame], job: Job, again: Callable[[int], Iterator[VideoFrame]] | None = None
+    segmenter: Segmenter,
+    frames: Iterator[VideoFrame],
+    job: Job,
+    again: Callable[[int], Iterator[VideoFrame]] | None = None,
+    enough: Callable[[], None] = lambda: None,
 ) -> Iterator[Tracked]:
     """Every frame of the span, in rising order, each as soon as it is known.
 
@@ -163,6 +173,7 @@ def track(
     Args:
         again: reads the video once more, from a frame on, while ``frames`` is still open; None where that cannot be done, and all frames
             that are to be tracked backward wait on disk at once.
+        enough: told that no frame after those that ``frames`` has given will be read again.
 
     Raises:
         ItemError: a frame cannot be read (after those before it), or a prompt's frame never came.
@@ -170,11 +181,13 @@ def track(
     """
     frames, length = _counted(frames, job)
     feed = Feed(frames, job.span.end, pictures=job.pictures)
+    if job.one_way:
+        enough()
     if job.nothing:
         yield from (Tracked(frame, []) for frame in feed)
         feed.check(job)
         return
-    if job.span.direction == "forward" or (job.span.direction == "both" and job.turn == job.span.start):
+    if job.one_way:
         yield from _forward(segmenter, feed, job, length)
         feed.check(job)
         return
@@ -186,6 +199,7 @@ def track(
             kept.keep(frame)
             if frame.index >= max(job.turn, LOOK_AHEAD - 1):
                 break
+        enough()
         if feed.last is None or feed.last < job.turn:
             feed.check(job)
         assert feed.last is not None, "the check has told that there is no frame"

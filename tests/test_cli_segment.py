@@ -21,7 +21,9 @@ import pytest
 from PIL import Image
 
 from tests.films import LOSSLESS, save_film
-from visiontk.media.video import probe
+from visiontk.media import spool
+from visiontk.media.spool import Backlog
+from visiontk.media.video import VideoFrame, probe
 
 if TYPE_CHECKING:
     from tests.conftest import ColourTracker, Record, Run, Valid
@@ -438,6 +440,30 @@ def test_both_ways_each_object_from_its_own_first_prompt(run: Run, trackers: lis
     assert [(prompt.object_id, prompt.frame) for prompt in back["prompts"]] in ([(1, 3), (2, 5)], [(2, 5), (1, 3)])
     assert (forth["reverse"], forth["frames"]) == (False, list(range(3, FRAMES)))
     assert [(prompt.object_id, prompt.frame) for prompt in forth["prompts"]] == [(1, 3), (2, 5), (1, 10)]
+
+
+def test_the_way_back_through_a_pipe_keeps_its_bytes_and_few_frames(
+    run: Run, trackers: list[ColourTracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for no more than one frame at once; a file that is redirected can be read again as it is."""
+    data = Path(save_clip("clip.mkv")).read_bytes()
+    waiting, keep = set[int](), Backlog.keep
+
+    def counted(kept: Backlog, frame: VideoFrame) -> None:
+        keep(kept, frame)
+        waiting.add(len(kept))
+
+    monkeypatch.setattr(spool, "ROOM", 1)
+    monkeypatch.setattr(Backlog, "keep", counted)
+    arguments = ["-p", f"{red_at(7)}#1", "-p", f"{BLUE_LATE}#2"]
+    for direction in ("backward", "both"):
+        wanted = run("segment", "clip.mkv", *arguments, "--direction", direction).records
+        piped = run("segment", "-", *arguments, "--direction", direction, stdin=data).records
+        for record in [*piped, *wanted]:
+            del record["segment"]["seconds"]
+        assert piped == [{**record, "path": "-"} for record in wanted]
+        assert len(piped) == {"backward": 8, "both": FRAMES}[direction]
+    assert waiting == {1}
 
 
 def test_from_frame_to_frame(run: Run, trackers: list[ColourTracker]) -> None:

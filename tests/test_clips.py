@@ -6,21 +6,25 @@ import errno
 import io
 import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.films import save_film
 from visiontk.artefacts import Naming, writing
 from visiontk.errors import ItemError, OutputError
 from visiontk.media import clips, files, images, pipes, spool
+from visiontk.media import tape as tape_module
 from visiontk.media.spool import Backlog, FrameSpool, Spool
+from visiontk.media.tape import Tape
 from visiontk.media.video import VideoFrame, is_camera
 
 if TYPE_CHECKING:
@@ -225,9 +229,90 @@ def test_half_of_what_is_free_is_room_enough(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_can_be_read_while_it_is_read() -> None:
     Path("a.mp4").write_bytes(b"")
     with Path("a.mp4").open("rb") as file:
-        for source, beside in (("a.mp4", True), (file, False), ("/dev/video0", False)):
+        for source, beside in (("a.mp4", True), (file, True), (io.BytesIO(), True), ("/dev/video0", False)):
             assert (clips.from_source(source).beside is not None) == beside, source
         assert clips.from_source(file).again
+
+
+@pytest.mark.parametrize("kind", ["path", "file", "bytes"])
+def test_two_readings_of_a_video_do_not_disturb_each_other(kind: str) -> None:
+    save_film("a.mp4", map(noise, range(6), [32] * 6, [24] * 6))
+    with Path("a.mp4").open("rb") as file:
+        sources: dict[str, str | BinaryIO] = {"path": "a.mp4", "file": file, "bytes": io.BytesIO(file.read())}
+        clip = clips.from_source(sources[kind])
+        alone = [np.asarray(frame.image) for frame in clip.read(0)]
+        assert len(alone) == 6 and clip.beside is not None
+        one = clip.read(0)
+        first = [next(one), next(one)]
+        other = [*itertools.islice(clip.beside(1), 3)]
+        pairs = [*enumerate([*first, *one]), *enumerate(other, 1)]
+        assert [frame.index for _, frame in pairs] == [0, 1, 2, 3, 4, 5, 1, 2, 3]
+        for number, frame in pairs:
+            np.testing.assert_array_equal(np.asarray(frame.image), alone[number])
+
+
+def sent(data: bytes) -> io.RawIOBase:
+    """A pipe through which bytes come."""
+    reading, writing = os.pipe()
+
+    def send() -> None:
+        with open(writing, "wb") as end:  # noqa: PTH123  a descriptor
+            end.write(data)
+
+    threading.Thread(target=send, daemon=True).start()
+    return cast(io.RawIOBase, open(reading, "rb", buffering=0))  # noqa: PTH123
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi"])
+def test_what_came_through_a_pipe_can_be_read_again_up_to_where_enough_was_kept(name: str) -> None:
+    """Frames are those of the first reading, and nothing of the pipe is taken away from it."""
+    save_film(name, map(noise, range(40), [64] * 40, [48] * 40))
+    data = Path(name).read_bytes()
+    alone = [np.asarray(frame.image) for frame in clips.from_source(name).read(0)]
+    with sent(data) as pipe:
+        source = pipes.rewound(pipes.read_head(pipe), pipe)
+        clip = clips.from_source(source)
+        assert not clip.again and clip.beside is None and clip.taped is not None
+        with clip.taped() as taped:
+            assert not taped.again and taped.beside is not None
+            frames = taped.read(0)
+            found = [*itertools.islice(frames, 9)]
+            taped.enough()
+            for start in (0, 5):
+                again = [*itertools.islice(taped.beside(start), 9 - start)]
+                assert [frame.index for frame in again] == [*range(start, 9)]
+                for one, other in zip(found[start:], again, strict=True):
+                    assert (one.time, one.rate) == (other.time, other.rate)
+                    np.testing.assert_array_equal(np.asarray(one.image), np.asarray(other.image))
+            found += frames
+            assert [frame.index for frame in found] == [*range(40)]
+            for frame, known in zip(found, alone, strict=True):
+                np.testing.assert_array_equal(np.asarray(frame.image), known)
+
+
+def test_a_tape_keeps_no_more_than_it_has_to() -> None:
+    with Tape(io.BytesIO(bytes(range(100)))) as tape:
+        assert tape.read(30) == bytes(range(30))
+        tape.stop()
+        assert tape.read(30) == bytes(range(30, 60))
+        again = tape.again()
+        assert (again.read(20), again.read(20), again.read(20)) == (bytes(range(20)), bytes(range(20, 30)), b"")
+        assert tape.read() == bytes(range(60, 100)) and tape.again().read() == bytes(range(30))
+        assert not again.seekable()
+
+
+def test_a_tape_that_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    save_film("a.mkv", map(noise, range(9), [32] * 9, [24] * 9))
+    monkeypatch.setattr(tape_module, "temporary_file", lambda: Path("/dev/full").open("w+b"))  # noqa: SIM115
+    with Path("a.mkv").open("rb") as file, Tape(file) as tape:
+        assert tape.read(5000) == Path("a.mkv").read_bytes()[:5000], "it is read all the same"
+        with pytest.raises(OutputError, match="TMPDIR"):
+            tape.check()
+    with sent(Path("a.mkv").read_bytes()) as pipe:
+        taped = clips.from_source(pipes.rewound(b"", pipe)).taped
+        assert taped is not None
+        with taped() as clip, pytest.raises(OutputError, match="TMPDIR"):
+            next(clip.read(0))
 
 
 def test_a_video_that_has_lost_frames_when_it_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

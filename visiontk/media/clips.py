@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from PIL import Image
 
@@ -30,7 +32,9 @@ class Clip:
         read: opens it and gives its frames from a number on, which counts from 0. Raises ``ItemError`` as `video.read_frames` does.
         most: how many frames there are, or of a file how many packets, which some of them may be without; None where only decoding tells.
         again: whether it can be read more than once: pipes and cameras cannot.
-        shared: whether it is one open file, in which one reading would disturb another.
+        aside: of an open file, reads it once more beside another reading, which ``read`` would disturb.
+        taped: of a pipe, the same clip with its bytes kept on disk, which can be read so, too.
+        enough: of a taped pipe, keeps no more of its bytes.
         sound: a file whose sound belongs to it.
         lines: where each frame is a file: what the record of each says, and no time. Otherwise frames go by number and time.
         roughly: how many frames there are as far as its header tells, which may be wrong; None where it does not.
@@ -39,7 +43,9 @@ class Clip:
     read: Callable[[int], Iterator[VideoFrame]]
     most: Callable[[], int | None] = lambda: None
     again: bool = True
-    shared: bool = False
+    aside: Callable[[int], Iterator[VideoFrame]] | None = None
+    taped: Callable[[], AbstractContextManager[Clip]] | None = None
+    enough: Callable[[], None] = lambda: None
     sound: str | None = None
     lines: Sequence[Line] | None = None
     roughly: Callable[[], int | None] = lambda: None
@@ -47,7 +53,7 @@ class Clip:
     @property
     def beside(self) -> Callable[[int], Iterator[VideoFrame]] | None:
         """Reads it once more while another reading is open; None where that cannot be done."""
-        return self.read if self.again and not self.shared else None
+        return self.aside or (self.read if self.again else None)
 
     def line(self, index: int, time: float | None = None) -> Line:
         """What the record of a frame says of it; nothing after the last one of those that are files."""
@@ -95,9 +101,34 @@ def from_source(source: str | BinaryIO) -> Clip:
             source.seek(0)
         return video.read_frames(source, start_index=start)
 
-    if not file:
-        return Clip(read, again=not isinstance(source, str) and source.seekable(), shared=True)
-    return Clip(read, lambda: video.count_packets(source), sound=str(source), roughly=lambda: video.probe(source).frames_estimate)
+    if file:
+        return Clip(read, lambda: video.count_packets(source), sound=str(source), roughly=lambda: video.probe(source).frames_estimate)
+    if isinstance(source, str):  # a camera
+        return Clip(read, again=False)
+    if not source.seekable():
+        return Clip(read, again=False, taped=lambda: _taped(source))
+    return Clip(read, aside=lambda start: video.read_frames(_beside(source), start_index=start))
+
+
+def _beside(file: BinaryIO) -> BinaryIO:
+    from visiontk.media.tape import Beside
+
+    return io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else cast(BinaryIO, Beside(file.fileno()))
+
+
+@contextmanager
+def _taped(pipe: BinaryIO) -> Iterator[Clip]:
+    from visiontk.media.tape import Tape
+
+    with Tape(pipe) as tape:
+
+        def read(start: int) -> Iterator[VideoFrame]:
+            for frame in video.read_frames(cast(BinaryIO, tape), start_index=start):
+                tape.check()
+                yield frame
+            tape.check()
+
+        yield Clip(read, again=False, aside=lambda start: video.read_frames(tape.again(), start_index=start), enough=tape.stop)
 
 
 def from_animation(data: bytes) -> Clip:
