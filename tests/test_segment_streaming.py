@@ -50,9 +50,9 @@ CLICK = ObjectPrompt(1, 6, points=((60.0, 30.0), (20.0, 50.0)), labels=(0, 1))
 
 
 @functools.cache
-def transform() -> Any:
+def transform(size: int = 128) -> Any:
     """sam2's own, for images."""
-    return SAM2Transforms(128, 0.0)
+    return SAM2Transforms(size, 0.0)
 
 
 def mask_prompt(object_id: int, frame: int) -> ObjectPrompt:
@@ -62,15 +62,15 @@ def mask_prompt(object_id: int, frame: int) -> ObjectPrompt:
 
 
 @functools.cache
-def built(kind: str, visible: float = 2.0, spread: float = 0.2, **settings: object) -> Any:
+def built(kind: str, visible: float = 2.0, spread: float = 0.2, file: Path = CONFIG, **settings: object) -> Any:
     """One of sam2's classes with random weights that are the same each time, spread so that prompts and memories matter.
 
-    ``settings`` are by their dotted names in the configuration.
+    ``settings`` are by their dotted names in the configuration of ``file``.
     """
     torch.manual_seed(0)
     extra = {"dynamic_multimask_via_stability": True, "dynamic_multimask_stability_delta": 0.05, "dynamic_multimask_stability_thresh": 0.98}
     given = {"sam_mask_decoder_extra_args": extra, "binarize_mask_from_pts_for_mem_enc": True, "_target_": kind, **settings}
-    config: Any = OmegaConf.load(CONFIG).model
+    config: Any = OmegaConf.load(file).model
     for name, value in given.items():
         OmegaConf.update(config, name, list(value) if isinstance(value, tuple) else value)
     model = instantiate(config).eval()
@@ -127,9 +127,9 @@ def official(
 ) -> dict[int, dict[int, Tensor]]:
     """What SAM2VideoPredictor says, by frame and object, when each prompt is given as its frame is reached. The transform is sam2's."""
     monkeypatch.setattr(sam2.sam2_video_predictor, "tqdm", lambda frames, **_: frames)
-    pixels = torch.stack([transform()(frame) for frame in clip])
-    monkeypatch.setattr(sam2.sam2_video_predictor, "load_video_frames", lambda **_: (pixels, HEIGHT, WIDTH))
     predictor = built("sam2.sam2_video_predictor.SAM2VideoPredictor", visible, **(settings or {}))
+    pixels = torch.stack([transform(predictor.image_size)(frame) for frame in clip])
+    monkeypatch.setattr(sam2.sam2_video_predictor, "load_video_frames", lambda **_: (pixels, HEIGHT, WIDTH))
     monkeypatch.setattr(predictor, "add_all_frames_to_correct_as_cond", True)
     found: dict[int, dict[int, Tensor]] = {}
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
@@ -209,6 +209,20 @@ def test_and_so_they_are_with_memories_that_reach_as_far_as_in_the_published_mod
     ours = Watched("bf16" if bf16 else "fp32", settings=published)
     results = list(ours.video(enumerate(clip[:count]), prompts))
     agree(ours, clip[:count], official(clip[:count], prompts, monkeypatch, bf16=bf16, settings=published), results)
+
+
+PUBLISHED = {"file": Path(sam2.__path__[0]) / "configs" / "sam2.1" / "sam2.1_hiera_t.yaml", "spread": 0.02}
+
+
+def test_and_so_they_are_with_the_configuration_of_a_published_model_at_1024_pixels(
+    clip: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 alone: where a CPU has no units for bf16, so many pixels take minutes."""
+    prompts = [POINT, ObjectPrompt(2, 1, box=BOX.box), ObjectPrompt(1, 2, points=CLICK.points, labels=CLICK.labels)]
+    ours = Watched("fp32", settings=PUBLISHED)
+    assert ours.network.image_size == 1024
+    results = list(ours.video(enumerate(clip[:3]), prompts))
+    agree(ours, clip[:3], official(clip[:3], prompts, monkeypatch, bf16=False, settings=PUBLISHED), results)
 
 
 # Those of SAM 2, before 2.1: pointers without the time between, and nothing that says in a memory that the object was hidden.
