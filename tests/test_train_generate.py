@@ -231,7 +231,7 @@ def test_the_schedule_of_the_learning_rate_begins_anew_with_each_part() -> None:
     assert training.rate(39) < 1e-5
     assert training.rate(41) == pytest.approx(1e-3) and training.rate(40) == pytest.approx(5e-4) and training.rate(59) < 1e-5
     assert training.rate(69) == pytest.approx(1.5e-3) and training.rate(60) == pytest.approx(1.5e-4) and training.rate(159) < 1e-6
-    scales = {group["lr_scale"] for group in training.denoiser.optimiser.param_groups}
+    scales = {group["lr_scale"] for group in training.denoiser.optimisers[0].param_groups}
     assert scales == {1.0, generate_learn.TEXT_SHARE}
 
 

@@ -20,6 +20,7 @@ from visiontk.runtime import Runtime
 from visiontk.tiny import world
 from visiontk.training import segment_clips, segment_loss, segment_run
 from visiontk.training.learner import MUON
+from visiontk.training.muon import Muon
 from visiontk.training.segment_hint import MOST_THINGS, REMEMBERED, Hint, _targets, enlarge
 from visiontk.training.segment_plan import CLIP_KINDS, IMAGE_KINDS, SegmentPlan, turn
 from visiontk.training.segment_track import Prompting
@@ -294,9 +295,10 @@ def test_the_matrices_of_layers_learn_by_muon_and_nothing_else() -> None:
     """All of a transformer's blocks, wherever they are; no embedding, no token, no head."""
     training = segment_run.Training(SegmentPlan(), Runtime(device="cpu", dtype="fp32").start())
     names = {parameter: name for name, parameter in training.learner.network.named_parameters()}
-    groups = training.learner.optimiser.param_groups
-    muon = {names[one] for group in groups if not group.get("use_fallback") for one in group["params"]}
-    assert {group["lr_scale"] for group in groups if not group.get("use_fallback")} == {MUON}
+    muons, others = training.learner.optimisers
+    muon = {names[one] for group in muons.param_groups for one in group["params"]}
+    assert isinstance(muons, Muon) and {group["lr_scale"] for group in muons.param_groups} == {MUON}
+    assert {names[one] for group in others.param_groups for one in group["params"]} == set(names.values()) - muon
     for part in segment_run.HIDDEN:
         inside = {name for name in names.values() if part in name and names_a_matrix(name)}
         assert inside and inside <= muon, part

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from visiontk.runtime import Started
 
+from .muon import Muon
 from .recipe import learning_rate
 
-MUON, MUON_BETAS = 3.0, (0.9, 0.98)
+MUON = 3.0  # its rate, in others'
+NADAM_BETAS, NADAM_EPS = (0.9, 0.98), 1e-7
 _AMP = (torch.bfloat16, torch.float16)
 
 
@@ -40,8 +42,7 @@ class Learner:
         lr: the highest learning rate, reached after ``warmup`` of ``steps`` steps, at most a tenth of them.
 
     It learns by AdamW. With ``lr_scale`` the rate of each parameter is multiplied by what that gives for its name, and nothing is decayed.
-    Parameters of which ``by_muon`` says so learn by Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) at `MUON` times the rate,
-    where steps are as large as AdamW's at the same (Liu et al. 2025, arXiv 2502.16982, section 2.2), and the others by NAdamW.
+    Parameters of which ``by_muon`` says so learn by Muon at `MUON` times the rate, and the others by NAdamW.
     """
 
     def __init__(
@@ -55,17 +56,18 @@ class Learner:
         lr_scale: Callable[[str, Tensor], float] | None = None,
         by_muon: Callable[[str, Tensor], bool] | None = None,
     ) -> None:
-        from timm.optim import Muon, param_groups_weight_decay
+        from timm.optim import NAdamW, param_groups_weight_decay
         from timm.utils import ModelEmaV3
 
         self.network = network.to(device).train()
         self.average: Any = ModelEmaV3(self.network, decay=plan.ema, use_warmup=True)
         groups: Any = param_groups_weight_decay(self.network, plan.weight_decay) if lr_scale is None else _scaled(self.network, lr_scale)
-        self.optimiser: torch.optim.Optimizer
+        self.optimisers: list[torch.optim.Optimizer]
         if by_muon is None:
-            self.optimiser = torch.optim.AdamW(groups, lr=lr, fused=True)
+            self.optimisers = [torch.optim.AdamW(groups, lr=lr, fused=True)]
         else:
-            self.optimiser = Muon(_apart(self.network, groups, by_muon), lr=lr, nesterov=True, betas=MUON_BETAS)
+            matrices, others = _apart(self.network, groups, by_muon)
+            self.optimisers = [Muon(matrices, lr=lr), NAdamW(others, lr=lr, betas=NADAM_BETAS, eps=NADAM_EPS)]
         self.clip, self.lr, self.steps, self.warmup = plan.clip, lr, steps, min(plan.warmup, steps // 10)
 
     def rate(self, step: int) -> float:
@@ -76,32 +78,36 @@ class Learner:
         """One update, unless the loss is not finite."""
         if not math.isfinite(float(loss.detach())):
             return
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(step) * group.get("lr_scale", 1.0)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate(step) * group.get("lr_scale", 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         self.average.update(self.network, step=step + 1)
 
     def state(self) -> dict[str, Any]:
         average = self.average.module.state_dict()
-        return {"network": self.network.state_dict(), "average": average, "optimiser": self.optimiser.state_dict()}
+        optimisers = [optimiser.state_dict() for optimiser in self.optimisers]
+        return {"network": self.network.state_dict(), "average": average, "optimisers": optimisers}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.average.module.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, held in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(held)
 
 
-def _apart(network: nn.Module, groups: list[dict[str, Any]], by_muon: Callable[[str, Tensor], bool]) -> list[dict[str, Any]]:
-    """The groups, from each those taken out that learn by Muon."""
+_Groups = list[dict[str, Any]]
+
+
+def _apart(network: nn.Module, groups: _Groups, by_muon: Callable[[str, Tensor], bool]) -> tuple[_Groups, _Groups]:
+    """The groups of what learns by Muon, and of all else."""
     chosen = {parameter for name, parameter in network.named_parameters() if by_muon(name, parameter)}
-    made: list[dict[str, Any]] = []
-    for group in groups:
-        made.append({**group, "params": [one for one in group["params"] if one in chosen], "lr_scale": MUON})
-        made.append({**group, "params": [one for one in group["params"] if one not in chosen], "use_fallback": True})
-    return [group for group in made if group["params"]]
+    matrices = [{**group, "params": [one for one in group["params"] if one in chosen], "lr_scale": MUON} for group in groups]
+    others = [{**group, "params": [one for one in group["params"] if one not in chosen]} for group in groups]
+    return [group for group in matrices if group["params"]], [group for group in others if group["params"]]
 
 
 def _scaled(network: nn.Module, lr_scale: Callable[[str, Tensor], float]) -> list[dict[str, Any]]:
