@@ -69,12 +69,16 @@ def test_frames_that_lines_name_are_read_again_while_they_are_read_ahead(
     assert [record["segment"]["objects"] for record in found.records] == [record["segment"]["objects"] for record in wanted.records]
 
 
-def test_a_file_that_comes_through_a_pipe_waits_as_a_whole(
+def test_through_a_pipe_no_more_frames_wait_and_the_lines_are_those_of_the_file(
     run: Run, trackers: list[ColourTracker], most: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "ROOM", 1)
-    found = run("segment", "-", "-p", red_at(7), "--direction", "backward", stdin=Path(save_clip("clip.mp4")).read_bytes())
-    assert [record["frame"] for record in found.records] == list(range(8)) and max(most) > 7
+    arguments = ("-p", red_at(7), "--direction", "backward")
+    wanted = run("segment", save_clip("clip.mp4"), *arguments)
+    most.clear()
+    found = run("segment", "-", *arguments, stdin=Path("clip.mp4").read_bytes())
+    assert [record["frame"] for record in found.records] == list(range(8)) and max(most) == 1
+    assert [record["segment"]["objects"] for record in found.records] == [record["segment"]["objects"] for record in wanted.records]
 
 
 def test_both_ways_the_rest_of_the_file_follows_what_was_read_again(
