@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
     takes several times as long as all else of a step.
 
     Args:
-        groups: of matrices, or a dictionary each as torch's optimisers take them.
+        groups: of matrices on one device, as torch's optimisers take them.
         lr: steps are as large as AdamW's at the same rate (Liu et al. 2025, arXiv 2502.16982, section 2.2).
         weight_decay: decoupled.
     """
@@ -37,10 +37,10 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            alike: dict[tuple[torch.Size, torch.device], list[Tensor]] = {}
+            alike: dict[torch.Size, list[Tensor]] = {}
             for one in group["params"]:
                 if one.grad is not None:
-                    alike.setdefault((one.shape, one.device), []).append(one)
+                    alike.setdefault(one.shape, []).append(one)
             for parameters in alike.values():
                 self._move(parameters, group["lr"], group["weight_decay"])
 
@@ -67,6 +67,5 @@ def _orthogonal(matrices: Tensor) -> Tensor:
     """Of matrices of shape (n, rows, columns), the nearest orthogonal ones, roughly: singular values near 1."""
     from timm.optim.muon import zeropower_via_newtonschulz
 
-    return zeropower_via_newtonschulz(
-        matrices, len(QUINTIC), QUINTIC, dtype=torch.float32 if matrices.device.type == "cpu" else torch.bfloat16
-    )
+    dtype = torch.float32 if matrices.device.type == "cpu" else torch.bfloat16
+    return zeropower_via_newtonschulz(matrices, len(QUINTIC), QUINTIC, dtype=dtype)
